@@ -1,0 +1,1 @@
+"""What a reader can measure again: `python -m benchmarks.NAME`."""

@@ -1,0 +1,1 @@
+"""Machines: processes, devices, Ray. Knows nothing of GANs."""

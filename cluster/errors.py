@@ -1,0 +1,7 @@
+"""What is said when a machine or a cluster cannot do its part."""
+
+
+class MachineError(RuntimeError):
+    """One clear sentence; the command that meets it ends with exit code 5."""
+
+    exit_code = 5

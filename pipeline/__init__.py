@@ -1,0 +1,1 @@
+"""Graft: adapt a generator to ten pictures, and judge every method alike."""

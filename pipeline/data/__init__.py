@@ -1,0 +1,1 @@
+"""Pictures: shards, folders, few-shot sets, the shipped ones."""

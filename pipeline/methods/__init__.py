@@ -1,0 +1,1 @@
+"""One file a method: its card, its forwards, its table."""

@@ -1,0 +1,1 @@
+"""Tables, grids, curves, the HTML page."""

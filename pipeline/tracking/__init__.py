@@ -1,0 +1,1 @@
+"""Where a run is written: JSON lines, MLflow, the terminal."""
