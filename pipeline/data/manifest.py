@@ -1,0 +1,86 @@
+"""manifest.json beside shards: what they hold, by name, count, bytes and sha256."""
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import INPUT, GraftError
+
+NAME = "manifest.json"
+FORMAT = "graft shards 1"
+MOST_VALUES = 1000  # a json field with more different values is no label, domain or licence
+
+
+class Tally:
+    """Counts, over samples, the labels, domains, licences and credits that their json names."""
+
+    def __init__(self) -> None:
+        self.labels: Counter[str] = Counter()
+        self.domains: Counter[str] = Counter()
+        self.licences: Counter[str] = Counter()
+        self.credits: Counter[str] = Counter()
+
+    def add(self, fields: dict[str, Any]) -> None:
+        """fields: the json of one sample."""
+        for counter, keys in (
+            (self.labels, ("class", "label")),
+            (self.domains, ("domain", "style")),
+            (self.licences, ("licence", "license")),
+            (self.credits, ("credit", "author")),
+        ):
+            value = next((fields[key] for key in keys if isinstance(fields.get(key), str | int)), None)
+            if value is not None and (str(value) in counter or len(counter) < MOST_VALUES):
+                counter[str(value)] += 1
+
+    def as_dict(self) -> dict[str, dict[str, int]]:
+        """The four counts by name, each sorted; empty ones too."""
+        pairs = vars(self).items()
+        return {name: dict(sorted(counter.items())) for name, counter in pairs}
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def shard_entry(path: Path, count: int) -> dict[str, Any]:
+    """What the manifest says of one shard."""
+    return {"name": path.name, "count": count, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+def write_manifest(folder: Path, content: dict[str, Any]) -> None:
+    """Writes manifest.json; the same content gives the same bytes."""
+    text = json.dumps({"format": FORMAT, **content}, indent=1, ensure_ascii=False)
+    (folder / NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a folder, None where there is none. Raises GraftError (exit code 3) where it is not ours."""
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for split in content["splits"].values():
+            for shard in split["shards"]:
+                _check_entry(path, shard)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise GraftError(f"{path}: not a manifest Graft wrote ({error!r}); pack the set again", INPUT) from None
+    return dict(content)
+
+
+def _check_entry(path: Path, shard: dict[str, Any]) -> None:
+    """A name with a folder in it would lead outside; bytes that differ mean another or a torn shard."""
+    if Path(shard["name"]).name != shard["name"] or int(shard["count"]) < 0:
+        raise ValueError(shard["name"])
+    file = path.parent / shard["name"]
+    if not file.is_file():
+        raise GraftError(f"{file}: missing, though {path} names it; copy or pack the set again", INPUT)
+    if file.stat().st_size != shard["bytes"]:
+        raise GraftError(
+            f"{file}: {file.stat().st_size} bytes, but {path} says {shard['bytes']}; copy or pack the set again",
+            INPUT,
+        )
