@@ -1,1 +1,34 @@
-"""One file a method: its card, its forwards, its table."""
+"""One file a method: its card, its forwards, its table. A new method is one file, one line here, one YAML."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.methods import cdc, rssa, stylegan2, tgan
+from pipeline.methods.settings import StepSettings
+from pipeline.phase import Method
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a method's file gives: its settings and profiles, its table, the frozen or fresh parts beside G and D.
+
+    parts: of "source" (the generator as it was), "heads" (patch heads), "projector" (latent compression).
+    """
+
+    settings: type[StepSettings]
+    profiles: Mapping[str, Mapping[str, Any]]
+    table: Callable[[Any], Method]
+    parts: tuple[str, ...]
+    card: str
+
+
+METHODS: dict[str, Entry] = {
+    "tgan": Entry(tgan.Settings, tgan.PROFILES, tgan.method, tgan.PARTS, tgan.__doc__ or ""),
+    "cdc": Entry(cdc.Settings, cdc.PROFILES, cdc.method, cdc.PARTS, cdc.__doc__ or ""),
+    "rssa": Entry(rssa.Settings, rssa.PROFILES, rssa.method, rssa.PARTS, rssa.__doc__ or ""),
+}
+
+PRETRAINING: dict[str, Entry] = {
+    "stylegan2": Entry(StepSettings, {"default": {}}, stylegan2.method, (), stylegan2.__doc__ or ""),
+}
