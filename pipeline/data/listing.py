@@ -3,22 +3,23 @@
 Nothing is unpacked onto disk under a name from outside, and nothing is executed.
 """
 
+import hashlib
 import shutil
 import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from pipeline.data.pictures import EXTENSIONS
+from pipeline.data.samples import Sample
+from pipeline.data.tars import LARGEST_MEMBER, TAILS, is_tar, tar_stream
 from pipeline.errors import INPUT, GraftError
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
-LARGEST_FILE = 256 * 1024 * 1024  # bytes of one member; more is not a picture to learn from
-SIDECARS = ("json", "cls")
+SIDES = ("json", "cls")
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,9 @@ class Listing:
     names: tuple[str, ...]
     read: Callable[[str], bytes]
     stray: tuple[str, ...] = ()
-    broken: tuple[str, ...] = field(default=())
 
     @cached_property
-    def names_set(self) -> frozenset[str]:
+    def known(self) -> frozenset[str]:
         """The names, for quick asking."""
         return frozenset(self.names)
 
@@ -41,9 +41,29 @@ class Listing:
         """Names of the pictures alone."""
         return [name for name in self.names if extension(name) in EXTENSIONS]
 
-    def called(self, name: str) -> str:
+
+@dataclass(frozen=True)
+class Entry:
+    """One picture of a listing, under a key that is unique in its set and fit for a shard."""
+
+    listing: Listing
+    name: str
+    key: str
+
+    @property
+    def called(self) -> str:
         """The name as an error sentence gives it: where it lies, then the file."""
-        return f"{self.where}/{name}"
+        return f"{self.listing.where}/{self.name}"
+
+    def sample(self) -> Sample:
+        """The undecoded picture with the KEY.json and KEY.cls that lie beside it. Raises GraftError."""
+        kind = extension(self.name)
+        stem = self.name[: -len(kind) - 1]
+        sides = [
+            self.listing.read(f"{stem}.{side}") if f"{stem}.{side}" in self.listing.known else None
+            for side in SIDES
+        ]
+        return Sample(stem, str(self.listing.where), self.listing.read(self.name), kind, *sides)
 
 
 def extension(name: str) -> str:
@@ -51,9 +71,9 @@ def extension(name: str) -> str:
     return PurePosixPath(name).suffix[1:].lower()
 
 
-def is_archive(path: Path) -> bool:
+def is_archive(path: str | Path) -> bool:
     """Whether the name says zip or tar."""
-    return path.name.lower().endswith(ARCHIVES)
+    return Path(path).name.lower().endswith((".zip", *TAILS))
 
 
 def list_files(where: str | Path) -> Listing:
@@ -63,78 +83,115 @@ def list_files(where: str | Path) -> Listing:
         return _folder(path)
     if not path.exists():
         raise GraftError(f"{path}: no such folder or archive", INPUT)
-    if not is_archive(path):
-        raise GraftError(f"{path}: neither a folder nor an archive ({', '.join(ARCHIVES)})", INPUT)
-    try:
-        return _zip(path) if path.name.lower().endswith(".zip") else _tar(path)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise GraftError(f"{path}: not a whole archive ({error}); copy or pack it again", INPUT) from error
+    if is_tar(path):
+        return _tar(path)
+    if is_archive(path):
+        return _zip(path)
+    raise GraftError(f"{path}: neither a folder nor an archive (.zip, {', '.join(TAILS)})", INPUT)
+
+
+def entries(listings: Sequence[Listing]) -> list[Entry]:
+    """All pictures of some listings, sorted by key.
+
+    A key is the relative name without its extension, "/" as "-" and "." as "_"; where two would be equal the
+    later one gets eight hex digits of the sha256 of its name.
+    """
+    found: dict[str, Entry] = {}
+    for listing in listings:
+        for name in listing.pictures:
+            key = _key_of(name)
+            if key in found:
+                key = f"{key}-{hashlib.sha256(f'{listing.where.name}/{name}'.encode()).hexdigest()[:8]}"
+            found[key] = Entry(listing, name, key)
+    return [found[key] for key in sorted(found)]
+
+
+def _key_of(name: str) -> str:
+    """webdataset cuts a name at its first dot, takes "/" for a folder, and skips keys like __this__."""
+    stem = name[: -len(extension(name)) - 1]
+    return stem.strip("/").replace("/", "-").replace(".", "_").lstrip("_") or "picture"
 
 
 def _hidden(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 
-def _sorted(where: Path, names: list[str], read: Callable[[str], bytes], broken: tuple[str, ...] = ()) -> Listing:
+def _of_use(name: str) -> bool:
+    return extension(name) in (*EXTENSIONS, *SIDES)
+
+
+def _sorted(where: Path, names: Sequence[str], read: Callable[[str], bytes]) -> Listing:
     seen = sorted(name for name in names if not _hidden(name))
-    wanted = tuple(name for name in seen if extension(name) in (*EXTENSIONS, *SIDECARS))
-    stray = tuple(name for name in seen if extension(name) not in (*EXTENSIONS, *SIDECARS))
-    return Listing(where, wanted, read, stray, broken)
+    stems = {name[: -len(extension(name)) - 1] for name in seen if extension(name) in EXTENSIONS}
+    wanted = {
+        name
+        for name in seen
+        if extension(name) in EXTENSIONS or (_of_use(name) and name.rpartition(".")[0] in stems)
+    }
+    stray = tuple(name for name in seen if name not in wanted)
+    return Listing(where, tuple(name for name in seen if name in wanted), read, stray)
+
+
+def _refuse_giant(path: Path, name: str, size: int) -> None:
+    if size > LARGEST_MEMBER:
+        raise GraftError(f"{path}/{name}: more than {LARGEST_MEMBER >> 20} MiB, refused", INPUT)
 
 
 def _folder(path: Path) -> Listing:
-    names = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
-
     def read(name: str) -> bytes:
-        file = path / name
-        if file.stat().st_size > LARGEST_FILE:
-            raise GraftError(f"{file}: more than {LARGEST_FILE >> 20} MiB, refused", INPUT)
-        return file.read_bytes()
+        try:
+            _refuse_giant(path, name, (path / name).stat().st_size)
+            return (path / name).read_bytes()
+        except OSError as error:
+            raise GraftError(f"{path}/{name}: cannot be read ({error.strerror})", INPUT) from None
 
-    return _sorted(path, names, read)
+    return _sorted(
+        path, [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()], read
+    )
 
 
 def _zip(path: Path) -> Listing:
-    archive = zipfile.ZipFile(path)
-    inside = {entry.filename: entry for entry in archive.infolist() if not entry.is_dir()}
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise GraftError(f"{path}: not a whole zip ({error}); copy it again", INPUT) from error
+    inside = {member.filename: member for member in archive.infolist() if not member.is_dir()}
 
     def read(name: str) -> bytes:
-        if inside[name].file_size > LARGEST_FILE:
-            raise GraftError(f"{path}/{name}: more than {LARGEST_FILE >> 20} MiB, refused", INPUT)
+        _refuse_giant(path, name, inside[name].file_size)
         try:
             with archive.open(inside[name]) as member:
-                return member.read(LARGEST_FILE)
+                return member.read(LARGEST_MEMBER)
+        except NotImplementedError as error:
+            raise GraftError(f"{path}/{name}: {error}; unpack the archive first", INPUT) from None
         except RuntimeError:  # what zipfile raises where a password is asked for
-            raise GraftError(f"{path}/{name}: locked by a password; unpack it first", INPUT) from None
-        except (zipfile.BadZipFile, NotImplementedError, zlib.error, OSError, EOFError) as error:
+            raise GraftError(
+                f"{path}/{name}: locked by a password; unpack the archive first", INPUT
+            ) from None
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
             raise GraftError(f"{path}/{name}: broken in the archive ({error})", INPUT) from error
 
     return _sorted(path, list(inside), read)
 
 
 def _tar(path: Path) -> Listing:
-    """Copies the members' bytes aside once, so that they can be read in sorted order."""
-    aside = tempfile.TemporaryFile()  # noqa: SIM115: lives as long as the listing's `read`
+    """Copies the members' bytes aside once, into a file without a name, to read them in sorted order."""
+    aside = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the listing's `read`)
     places: dict[str, tuple[int, int]] = {}
-    too_large = []
-    with tarfile.open(path, "r|*") as archive:
+    with tar_stream(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
         for member in archive:
-            if not member.isreg() or _hidden(member.name):
+            stream.begin_member()
+            if not member.isreg():
                 continue
-            if member.size > LARGEST_FILE:
-                too_large.append(f"{member.name}: more than {LARGEST_FILE >> 20} MiB")
-                continue
+            places[member.name] = (aside.seek(0, 2), member.size)
             content = archive.extractfile(member)
-            if content is not None and extension(member.name) in (*EXTENSIONS, *SIDECARS):
-                places[member.name] = (aside.seek(0, 2), member.size)
+            if content is not None and _of_use(member.name):
                 shutil.copyfileobj(content, aside)
-            else:
-                places[member.name] = (0, 0)
+        stream.check_end()
 
     def read(name: str) -> bytes:
         offset, length = places[name]
         aside.seek(offset)
         return aside.read(length)
 
-    return _sorted(path, list(places), read, tuple(too_large))
+    return _sorted(path, list(places), read)

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.tars import is_tar
 from pipeline.errors import INPUT, GraftError
 
 NAME = "manifest.json"
@@ -51,6 +52,19 @@ def shard_entry(path: Path, count: int) -> dict[str, Any]:
     return {"name": path.name, "count": count, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
+def shards_of(folder: Path, split: str = "train") -> list[tuple[Path, int | None]]:
+    """(shard, count) of one split of a folder, in order; [] where the folder holds no shards.
+
+    Without a manifest counts are None, and shards named heldout* are the split "heldout", all others "train".
+    """
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        found = manifest["splits"].get(split, {"shards": []})["shards"]
+        return [(folder / shard["name"], int(shard["count"])) for shard in found]
+    tars = sorted(path for path in folder.iterdir() if is_tar(path) and not path.name.startswith("."))
+    return [(path, None) for path in tars if path.name.startswith("heldout") == (split == "heldout")]
+
+
 def write_manifest(folder: Path, content: dict[str, Any]) -> None:
     """Writes manifest.json; the same content gives the same bytes."""
     text = json.dumps({"format": FORMAT, **content}, indent=1, ensure_ascii=False)
@@ -58,7 +72,7 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a folder, None where there is none. Raises GraftError (exit code 3) where it is not ours."""
+    """The manifest of a folder, None where there is none. Raises GraftError (3) where it is not ours."""
     path = folder / NAME
     if not path.is_file():
         return None
@@ -68,7 +82,9 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
             for shard in split["shards"]:
                 _check_entry(path, shard)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise GraftError(f"{path}: not a manifest Graft wrote ({error!r}); pack the set again", INPUT) from None
+        raise GraftError(
+            f"{path}: not a manifest Graft wrote ({error!r}); pack the set again", INPUT
+        ) from None
     return dict(content)
 
 
@@ -81,6 +97,7 @@ def _check_entry(path: Path, shard: dict[str, Any]) -> None:
         raise GraftError(f"{file}: missing, though {path} names it; copy or pack the set again", INPUT)
     if file.stat().st_size != shard["bytes"]:
         raise GraftError(
-            f"{file}: {file.stat().st_size} bytes, but {path} says {shard['bytes']}; copy or pack the set again",
+            f"{file}: {file.stat().st_size} bytes, but {path} says {shard['bytes']}; "
+            "copy or pack the set again",
             INPUT,
         )

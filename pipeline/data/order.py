@@ -7,7 +7,7 @@ _STEP = 0x9E3779B97F4A7C15
 
 
 def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele et al. 2014), elementwise: every input bit moves every output bit."""
+    """The finaliser of SplitMix64 (Steele et al. 2014), elementwise: each input bit moves all output bits."""
     with np.errstate(over="ignore"):
         values = values + np.uint64(_STEP)
         values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

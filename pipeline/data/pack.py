@@ -1,6 +1,6 @@
 """Packs a folder or an archive of pictures into WebDataset shards with a manifest.
 
-The same input and the same choices give the same bytes, on any machine and at any time.
+The same input and the same choices give the same bytes, at any time and in any folder.
 """
 
 import hashlib
@@ -14,10 +14,11 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.data.listing import Listing, extension, is_archive, list_files
+from pipeline.data.listing import Entry, entries, is_archive, list_files
 from pipeline.data.manifest import NAME, Tally, read_manifest, shard_entry, write_manifest
-from pipeline.data.pictures import FITS, PictureError, fit_picture, read_picture
-from pipeline.data.shards import Broken, Sample, fields_of, stop_if_broken, write_shard
+from pipeline.data.pictures import FITS, OtherSizeError, fit_picture, read_picture
+from pipeline.data.samples import Broken, Sample, fields_of, stop_if_broken
+from pipeline.data.shards import write_shard
 from pipeline.errors import INPUT, GraftError
 
 ENCODINGS = ("keep", "webp", "png")
@@ -26,7 +27,11 @@ LABELS = ("none", "folder")
 
 @dataclass(frozen=True)
 class Choices:
-    """How to pack. size None: the side of the first picture. per_shard: samples. heldout: how many to keep apart."""
+    """How to pack.
+
+    size: side in pixels (None: that of the first picture); heldout: how many samples to keep apart;
+    per_shard: samples; labels "folder": the class is the first sub-folder.
+    """
 
     size: int | None = None
     fit: str = "refuse"
@@ -50,7 +55,7 @@ class Choices:
 
 @dataclass
 class Packed:
-    """What was packed: the manifest, notes on conversions with their counts, broken pictures, left out doubles."""
+    """What was packed: manifest, conversions counted, broken pictures, doubles left out, stray files."""
 
     manifest: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
@@ -59,29 +64,19 @@ class Packed:
     stray: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Item:
-    listing: Listing
-    name: str
-    key: str
-
-    @property
-    def called(self) -> str:
-        return self.listing.called(self.name)
-
-
 def pack(source: str | Path, out: str | Path, choices: Choices | None = None) -> Packed:
-    """Writes shards train-0000.tar ... , heldout.tar where asked, and manifest.json into the new folder `out`.
+    """Writes train-0000.tar ... , heldout.tar where asked, and manifest.json into the new folder `out`.
 
-    source: a folder (with sub-folders) of pictures or of tar shards, or an archive (zip, tar, tar.gz). A KEY.json
-    and KEY.cls beside a picture travel along. The held-out samples are those with the smallest sha256 of the key,
-    and a picture equal to a held-out one, pixel by pixel, is left out of the training shards.
-    The folder appears whole or not at all. Raises GraftError (exit code 3) for pictures that cannot be packed.
+    source: a folder (with sub-folders) of pictures or of archives, or an archive (zip, tar, tar.gz).
+    KEY.json and KEY.cls beside a picture travel along. The held-out samples are those with the smallest
+    sha256 of the key, and a picture equal to a held-out one, pixel by pixel, is left out of the training
+    shards. The folder appears whole or not at all. Raises GraftError: exit code 3 for pictures that cannot
+    be packed.
     """
     choices = choices or Choices()
     out = Path(out)
     _refuse_overwriting(out, choices.overwrite)
-    items, stray = _items(source)
+    items, stray = _entries(source)
     packed = Packed(stray=stray)
     kept_apart = set(sorted((item.key for item in items), key=_key_hash)[: choices.heldout])
     if len(kept_apart) < choices.heldout or len(kept_apart) == len(items):
@@ -102,7 +97,7 @@ def pack(source: str | Path, out: str | Path, choices: Choices | None = None) ->
 class _Packing:
     """One run of `pack`: turns items into shard contents, and notes what happened to them."""
 
-    def __init__(self, choices: Choices, items: list[_Item], packed: Packed, out: Path) -> None:
+    def __init__(self, choices: Choices, items: list[Entry], packed: Packed, out: Path) -> None:
         self.choices, self.items, self.packed, self.out = choices, items, packed, out
         self.size = choices.size
         self.tally = Tally()
@@ -129,7 +124,7 @@ class _Packing:
         }
         write_manifest(self.out, self.packed.manifest)
 
-    def shards(self, split: str, items: list[_Item]) -> Iterator[dict[str, Any]]:
+    def shards(self, split: str, items: list[Entry]) -> Iterator[dict[str, Any]]:
         contents = self.contents(split, items)
         tail = ".tar.gz" if self.choices.gz else ".tar"
         alone = split == "heldout" and len(items) <= self.choices.per_shard
@@ -142,26 +137,26 @@ class _Packing:
                 return
             yield shard_entry(path, count)
 
-    def contents(self, split: str, items: list[_Item]) -> Iterator[tuple[str, dict[str, bytes]]]:
+    def contents(self, split: str, items: list[Entry]) -> Iterator[tuple[str, dict[str, bytes]]]:
         for item in items:
             try:
                 found = self.content(item, split)
             except GraftError as error:
-                if isinstance(error, _OtherSize):
+                if isinstance(error, OtherSizeError):
                     raise
                 self.packed.broken.append(Broken(item.called, str(error).removeprefix(f"{item.called}: ")))
                 continue
             if found is not None:
                 yield item.key, found
 
-    def content(self, item: _Item, split: str) -> dict[str, bytes] | None:
-        data = item.listing.read(item.name)
-        image, notes = read_picture(data, item.called)
+    def content(self, item: Entry, split: str) -> dict[str, bytes] | None:
+        sample = item.sample()
+        image, notes = read_picture(sample.picture, item.called)
         self.size = self.size or min(image.size)
         if image.size != (self.size, self.size) and self.choices.fit == "refuse":
-            raise _OtherSize(
-                f"{item.called}: {image.width}x{image.height} pixels, but the set is {self.size}x{self.size}; "
-                "pass --fit crop or --fit resize"
+            raise OtherSizeError(
+                f"{item.called}: {image.width}x{image.height} pixels, but the set is "
+                f"{self.size}x{self.size}; pass --fit crop or --fit resize"
             )
         image, changes = fit_picture(image, item.called, self.size, self.choices.fit)
         pixels = hashlib.sha256(image.tobytes()).digest()
@@ -170,33 +165,26 @@ class _Packing:
         elif pixels in self.apart:
             self.packed.doubles.append(item.called)
             return None
-        members = self.side_members(item)
+        members = self.side_members(item, sample)
         for note in notes + changes:
             kind = note.split(" from ")[0]
             self.packed.notes[kind] = self.packed.notes.get(kind, 0) + 1
         keep = self.choices.encode == "keep" and not notes and not changes
-        return {**members, **({extension(item.name): data} if keep else self.encoded(image))}
+        return {**members, **({sample.extension: sample.picture} if keep else self.encoded(image))}
 
-    def side_members(self, item: _Item) -> dict[str, bytes]:
+    def side_members(self, item: Entry, sample: Sample) -> dict[str, bytes]:
         """KEY.json as it was, or a new one that says where the picture came from; a class from the folder."""
-        stem = item.name[: -len(extension(item.name)) - 1]
-        beside = {
-            kind: item.listing.read(f"{stem}.{kind}")
-            for kind in ("json", "cls")
-            if f"{stem}.{kind}" in item.listing.names_set
-        }
-        asked = Sample(item.key, str(item.listing.where), b"", "", beside.get("json"), beside.get("cls"))
-        fields = fields_of(asked)
+        fields = fields_of(sample)
+        members = {} if sample.label is None else {"cls": sample.label}
         if self.classes:
-            name = _class_of(item)
-            fields |= {"class": name, "label": self.classes.index(name)}
-            beside["cls"] = str(self.classes.index(name)).encode()
-        elif "json" not in beside:
+            fields |= {"class": _class_of(item), "label": self.classes.index(_class_of(item))}
+            members["cls"] = str(fields["label"]).encode()
+        if sample.fields is None:
             fields |= {"file": item.name}
-        if self.classes or "json" not in beside:
-            beside["json"] = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+        as_it_was = None if self.classes else sample.fields
+        members["json"] = as_it_was or json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
         self.tally.add(fields)
-        return beside
+        return members
 
     def encoded(self, image: Image.Image) -> dict[str, bytes]:
         """Lossless; "keep" falls back to WebP where the picture had to be changed."""
@@ -209,40 +197,23 @@ class _Packing:
         return {kind: target.getvalue()}
 
 
-class _OtherSize(PictureError):
-    """Not a broken picture but a choice to be made: stops at once."""
-
-
-def _items(source: str | Path) -> tuple[list[_Item], list[str]]:
-    """The pictures of a folder or archive, or of all archives in a folder without loose pictures, with keys."""
+def _entries(source: str | Path) -> tuple[list[Entry], list[str]]:
+    """The pictures of a folder or archive, or of all archives in a folder without loose pictures."""
     listings = [list_files(source)]
     if not listings[0].pictures and Path(source).is_dir():
-        inside = [Path(source) / name for name in listings[0].stray if is_archive(Path(name))]
-        listings += [list_files(path) for path in inside]
-    items: dict[str, _Item] = {}
-    for listing in listings:
-        for name in listing.pictures:
-            key = _key_of(name)
-            if key in items:
-                key = f"{key}-{hashlib.sha256(listing.called(name).encode()).hexdigest()[:8]}"
-            items[key] = _Item(listing, name, key)
-    if not items:
+        listings += [list_files(Path(source) / name) for name in listings[0].stray if is_archive(name)]
+    found = entries(listings)
+    if not found:
         raise GraftError(f"{source}: no pictures in it", INPUT)
-    stray = [listing.called(name) for listing in listings for name in listing.stray]
-    return [items[key] for key in sorted(items)], [name for name in stray if not is_archive(Path(name))]
-
-
-def _key_of(name: str) -> str:
-    """webdataset cuts a name at its first dot, takes "/" for a folder, and skips keys in double underscores."""
-    stem = name[: -len(extension(name)) - 1]
-    return stem.strip("/").replace("/", "-").replace(".", "_").removeprefix("__") or "_"
+    stray = [f"{listing.where}/{name}" for listing in listings for name in listing.stray]
+    return found, [name for name in stray if not is_archive(name)]
 
 
 def _key_hash(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _class_of(item: _Item) -> str:
+def _class_of(item: Entry) -> str:
     parts = PurePosixPath(item.name).parts
     if len(parts) < 2:
         raise GraftError(f"{item.called}: labels=folder, but the picture lies in no sub-folder", INPUT)
@@ -255,4 +226,6 @@ def _refuse_overwriting(out: Path, overwrite: bool) -> None:
     if not overwrite:
         raise GraftError(f"{out}: is there already; pass --overwrite, or another name")
     if not out.is_dir() or read_manifest(out) is None:
-        raise GraftError(f"{out}: holds no {NAME}, so it is no packed set, and is not replaced; remove it yourself")
+        raise GraftError(
+            f"{out}: holds no {NAME}, so it is no packed set, and is not replaced; remove it yourself"
+        )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from pipeline.errors import INPUT, GraftError
@@ -20,7 +20,8 @@ FITS = ("refuse", "crop", "resize")
 SMALLEST_SIDE = 8
 MOST_PIXELS = 64 * 1024 * 1024  # beyond this a file of a few kilobytes could fill the memory
 
-# Pillow warns from 89 million pixels on; we refuse from MOST_PIXELS on, by name, so its warning says nothing new.
+# Pillow warns from 89 million pixels on; we refuse from MOST_PIXELS on, by name: its warning says nothing
+# new.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
@@ -29,6 +30,10 @@ class PictureError(GraftError):
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence, INPUT)
+
+
+class OtherSizeError(PictureError):
+    """A whole picture of another size than the set's: not broken, but a choice to be made."""
 
 
 def open_picture(
@@ -58,7 +63,7 @@ def read_picture(path_or_bytes: str | Path | bytes, name: str | None = None) -> 
             return _upright_rgb(image, data)
     except PictureError:
         raise
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise PictureError(f"{called}: not a picture Graft reads ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError:
         raise PictureError(f"{called}: more than {MOST_PIXELS:,} pixels, refused; make it smaller") from None
@@ -82,7 +87,7 @@ def fit_picture(image: Image.Image, called: str, size: int, fit: str) -> tuple[I
         return image.resize((size, size), Image.Resampling.LANCZOS), [f"resized from {width}x{height}"]
     if fit != "refuse":
         raise GraftError(f"data.fit={fit}: must be one of {', '.join(FITS)}")
-    raise PictureError(
+    raise OtherSizeError(
         f"{called}: {width}x{height} pixels, but the source model draws {size}x{size}; "
         "pass data.fit=crop or data.fit=resize"
     )
@@ -111,7 +116,8 @@ def _refuse_by_size(image: Image.Image, called: str) -> None:
         )
     if min(width, height) < SMALLEST_SIDE:
         raise PictureError(
-            f"{called}: {width}x{height} pixels, too small to learn from; at least {SMALLEST_SIDE}x{SMALLEST_SIDE}"
+            f"{called}: {width}x{height} pixels, too small to learn from; "
+            f"at least {SMALLEST_SIDE}x{SMALLEST_SIDE}"
         )
 
 
@@ -141,7 +147,7 @@ def _upright_rgb(image: Image.Image, data: bytes) -> tuple[Image.Image, list[str
 
 
 def _from_16_bit_grey(image: Image.Image) -> Image.Image:
-    """High byte of each sample, as Pillow does for 16 bit colour; a sample declared transparent becomes white."""
+    """High bytes, as Pillow takes them of 16 bit colour; samples declared transparent become white."""
     samples = np.asarray(image).astype(np.int64)
     grey = np.clip(samples >> 8, 0, 255).astype(np.uint8)
     see_through = image.info.get("transparency")

@@ -1,0 +1,50 @@
+"""The pictures and source models that come with Graft: names to paths."""
+
+import difflib
+from pathlib import Path
+
+from pipeline.errors import INPUT, GraftError
+
+FOLDER = Path(__file__).parent / "shipped"
+NAMES = ("croodles", "lorelei", "notionists", "personas", "pixelArt")
+
+
+def train_of(name: str) -> Path:
+    """Where the training pictures of a shipped set lie: a folder of shards (personas) or of ten PNG files."""
+    folder = FOLDER / _known(name)
+    return folder if name == "personas" else folder / "train"
+
+
+def heldout_of(name: str) -> Path:
+    """The shard with the 500 pictures of a shipped set that no training ever sees."""
+    return FOLDER / _known(name) / "heldout.tar.gz"
+
+
+def shipped_sources() -> dict[str, Path]:
+    """Folders of the shipped source models (model.safetensors, config.json, ...) by name."""
+    found = sorted((FOLDER / "sources").glob("*/config.json"))
+    return {config.parent.name: config.parent for config in found}
+
+
+def place_of(where: str | Path) -> Path:
+    """A shipped name or a path -> the path. A shipped name wins; write ./personas for a folder of that name.
+
+    Raises GraftError (exit code 3) where there is nothing, with the nearest shipped name.
+    """
+    if isinstance(where, str) and where in NAMES:
+        return train_of(where)
+    if Path(where).exists():
+        return Path(where)
+    raise GraftError(f"{where}: no such folder, archive or shipped set; {_nearest(str(where), NAMES)}", INPUT)
+
+
+def _known(name: str) -> str:
+    if name in NAMES:
+        return name
+    raise GraftError(f"{name}: no such shipped set; {_nearest(name, NAMES)}", INPUT)
+
+
+def _nearest(name: str, names: tuple[str, ...]) -> str:
+    folded = {known.lower(): known for known in names}
+    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.4)
+    return f"did you mean {folded[close[0]]}?" if close else f"shipped are {', '.join(names)}"

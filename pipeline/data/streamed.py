@@ -1,0 +1,195 @@
+"""A set that does not fit in memory, as the same endless counted stream.
+
+The order is a pure function of (seed, counter). Epoch e visits the shards in a seeded order; their samples,
+one after another, are cut into blocks of `buffer`, and each block is shuffled by itself. The first block of
+an epoch has a seeded length, so that blocks hold other neighbours each time. So a counter tells its place,
+and a resumed or sliced stream is the same stream: samples before it are passed over undecoded.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.data.manifest import sha256_of
+from pipeline.data.order import number, permutation
+from pipeline.data.pictures import OtherSizeError
+from pipeline.data.samples import Broken, Sample, decoded, reason_of, stop_if_broken
+from pipeline.data.shards import samples
+from pipeline.errors import INPUT, GraftError
+
+_BLOCKS = 4  # undecoded blocks kept: a batch across two of them, in two epochs
+_AHEAD = 4  # batches decoded before they are asked for
+
+
+class Streamed:
+    """Tar shards behind take(counters). One background thread reads and decodes; close() ends it."""
+
+    def __init__(
+        self, shards: Sequence[Path], size: int, seed: int, buffer: int = 4096, fit: str = "refuse"
+    ) -> None:
+        """buffer: samples shuffled together, held undecoded. Reads every shard once, to count it.
+
+        Raises GraftError (exit code 3): a shard missing or torn, no samples, or more than 1 % of them broken.
+        """
+        if buffer < 1:
+            raise GraftError(f"buffer={buffer}: must be at least 1")
+        self.shards, self.size, self.seed, self.fit = list(shards), size, seed, fit
+        self.broken: dict[str, Broken] = {}
+        counts = []
+        for shard in self.shards:
+            found = list(map(_broken_or_none, samples(shard)))
+            self.broken |= {one.called: one for one in found if one is not None}
+            counts.append(sum(one is None for one in found))
+        self._counts = np.array(counts, dtype=np.int64)
+        self.count = int(self._counts.sum())
+        self._buffer = min(buffer, max(self.count, 1))
+        self._check_broken()
+        if self.count == 0:
+            raise GraftError(f"{self._where}: no pictures in it", INPUT)
+        self._blocks: OrderedDict[tuple[int, int], list[Sample]] = OrderedDict()
+        self._cursors: OrderedDict[int, tuple[int, Iterator[Sample]]] = OrderedDict()
+        self._ready: OrderedDict[tuple[int, ...], Future[Tensor]] = OrderedDict()
+        self._before: OrderedDict[int, NDArray[np.int64]] = OrderedDict()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="graft-pictures")
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest over the names and contents of the shards, in order."""
+        lines = "".join(f"{sha256_of(shard)}  {shard.name}\n" for shard in self.shards)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    @property
+    def notes(self) -> list[str]:
+        """The broken samples met so far, by name."""
+        return [f"skipped, broken: {one.called}: {one.reason}" for one in self.broken.values()]
+
+    def take(self, counters: Tensor) -> Tensor:
+        """Samples of the endless stream: int64 [b] -> uint8 [b, 3, size, size].
+
+        A broken picture gives its place to the next whole one of its block. Raises GraftError (exit code 3).
+        """
+        wanted = np.asarray(counters.tolist(), dtype=np.int64)
+        asked = self._ask(wanted)
+        self._ready.pop(tuple(wanted.tolist()), None)
+        self._look_ahead(wanted)
+        return asked.result()
+
+    def close(self) -> None:
+        """Ends the background thread."""
+        self._worker.shutdown(wait=True, cancel_futures=True)
+
+    def _ask(self, counters: NDArray[np.int64]) -> Future[Tensor]:
+        key = tuple(counters.tolist())
+        if key not in self._ready:
+            self._ready[key] = self._worker.submit(self._decode, key)
+        return self._ready[key]
+
+    def _look_ahead(self, counters: NDArray[np.int64]) -> None:
+        """Guesses the next batches: as far on as this one is from the one before it in the same epoch."""
+        if counters.size == 0:
+            return
+        epoch = int(counters[0]) // self.count
+        before = self._before.pop(epoch, None)
+        self._before[epoch] = counters
+        _trim(self._before, 8)
+        step = counters.size
+        if before is not None and before.size == counters.size:
+            step = int(counters[0] - before[0])
+        if step > 0:
+            for ahead in range(1, _AHEAD + 1):
+                self._ask(counters + ahead * step)
+        while len(self._ready) > 8 * _AHEAD:
+            self._ready.popitem(last=False)[1].cancel()
+
+    def _decode(self, counters: tuple[int, ...]) -> Tensor:
+        """Runs in the background thread, which alone touches blocks, cursors and broken."""
+        if not counters:
+            return torch.empty(0, 3, self.size, self.size, dtype=torch.uint8)
+        return torch.stack([self._picture(*divmod(counter, self.count)) for counter in counters])
+
+    def _picture(self, epoch: int, position: int) -> Tensor:
+        first = self._first_length(epoch)
+        block = 0 if position < first else 1 + (position - first) // self._buffer
+        start = 0 if block == 0 else first + (block - 1) * self._buffer
+        held = self._block(epoch, block, start, first)
+        order = permutation(len(held), self.seed, epoch, 2, block)
+        for turn in range(len(held)):
+            sample = held[order[(position - start + turn) % len(held)]]
+            try:
+                return decoded(sample, self.size, self.fit)[0]
+            except OtherSizeError:
+                raise
+            except GraftError as error:
+                self.broken[sample.called] = Broken(sample.called, reason_of(error, sample.called))
+                self._check_broken()
+        raise GraftError(f"{self._where}: {len(held)} samples in a row are broken", INPUT)
+
+    def _first_length(self, epoch: int) -> int:
+        if self._buffer >= self.count:
+            return self.count
+        return 1 + number(self.seed, epoch, 1) % self._buffer
+
+    def _block(self, epoch: int, block: int, start: int, first: int) -> list[Sample]:
+        key = (epoch, block)
+        if key not in self._blocks:
+            end = min(self.count, first if block == 0 else start + self._buffer)
+            self._blocks[key] = self._read(epoch, start, end)
+            _trim(self._blocks, _BLOCKS)
+        self._blocks.move_to_end(key)
+        return self._blocks[key]
+
+    def _read(self, epoch: int, start: int, end: int) -> list[Sample]:
+        """Undecoded samples start .. end-1 of an epoch, going on where the last block ended if it can."""
+        at, stream = self._cursors.pop(epoch, (self.count, iter(())))
+        if at > start:
+            at, stream = self._open_near(epoch, start)
+        while at < start:
+            next(stream)
+            at += 1
+        held = [next(stream) for _ in range(end - start)]
+        self._cursors[epoch] = (end, stream)
+        _trim(self._cursors, _BLOCKS)
+        return held
+
+    def _open_near(self, epoch: int, start: int) -> tuple[int, Iterator[Sample]]:
+        """The beginning of the shard that holds sample `start` of an epoch, and the samples from there on."""
+        order = permutation(len(self.shards), self.seed, epoch, 0)
+        ends = np.cumsum(self._counts[order])
+        place = int(np.searchsorted(ends, start, side="right"))
+        at = int(ends[place - 1]) if place else 0
+        return at, (one for shard in order[place:] for one in self._whole(int(shard)))
+
+    def _whole(self, shard: int) -> Iterator[Sample]:
+        """The samples of one shard; it must still hold as many as when it was counted."""
+        seen = 0
+        for one in samples(self.shards[shard]):
+            if isinstance(one, Sample):
+                seen += 1
+                yield one
+        if seen != self._counts[shard]:
+            raise GraftError(f"{self.shards[shard]}: has changed while it was read; start again", INPUT)
+
+    def _check_broken(self) -> None:
+        unusable = list(self.broken.values())
+        stop_if_broken(unusable, max(self.count, len(unusable)), self._where)
+
+    @property
+    def _where(self) -> str:
+        return str(self.shards[0].parent) if self.shards else "no shards"
+
+
+def _broken_or_none(one: Sample | Broken) -> Broken | None:
+    return one if isinstance(one, Broken) else None
+
+
+def _trim(kept: OrderedDict, most: int) -> None:  # type: ignore[type-arg]
+    """Forgets the oldest until `most` remain."""
+    while len(kept) > most:
+        kept.popitem(last=False)
