@@ -81,7 +81,9 @@ class Skip(nn.Module):
         self.register_buffer("kernel", blur_kernel(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.get_submodule("1")(depthwise(x, self.kernel, padding=1, stride=2), gain=math.sqrt(0.5))
+        y: Tensor = self.get_submodule("1")(
+            depthwise(x, self.kernel, padding=1, stride=2), gain=math.sqrt(0.5)
+        )
         return y
 
 
@@ -121,7 +123,9 @@ class Discriminator(nn.Module):
         self.group = group
         self.taps = taps_of(shape)
         widths = shape.widths
-        blocks = [ResBlock(widths[large], widths[small]) for small, large in reversed(list(pairwise(shape.sides)))]
+        blocks = [
+            ResBlock(widths[large], widths[small]) for small, large in reversed(list(pairwise(shape.sides)))
+        ]
         self.convs = nn.Sequential(FromRGB(3, widths[shape.size]), *blocks)
         self.final_conv = FromRGB(widths[4] + 1, widths[4], 3)
         self.final_linear = nn.Sequential(

@@ -14,6 +14,7 @@ Reproduce: `python -m pipeline.adapt configs/adapt_lorelei.yaml method=cdc`.
 """
 
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -42,10 +43,14 @@ PARTS = ("source", "heads")
 class PatchSettings(StepSettings):
     """What CDC and RSSA share: anchors and patch heads."""
 
-    image_every: int = value(4, "whole pictures are judged on every k-th step, patches on the others", "CDC", low=2)
+    image_every: int = value(
+        4, "whole pictures are judged on every k-th step, patches on the others", "CDC", low=2
+    )
     anchors: int = value(0, "anchors in the latent space; 0: as many as there are pictures", "CDC", low=0)
     anchor_spread: float = value(0.05, "standard deviation around an anchor", "CDC (release: 0.1)", low=0)
-    patch_taps: int = value(4, "taps of D that patch heads read (as many as there are)", "CDC (release: 1)", low=1)
+    patch_taps: int = value(
+        4, "taps of D that patch heads read (as many as there are)", "CDC (release: 1)", low=1
+    )
     patch_activate: bool = value(False, "patch logits through sqrt(2) lrelu", "CDC release")
     pictures: int = value(10, "few-shot pictures; filled in from the job", "job", low=1)
 
@@ -53,7 +58,9 @@ class PatchSettings(StepSettings):
 class Weights(StepWeights):
     """Weights of CDC."""
 
-    distance: float = value(1000.0, "cross-domain distance consistency, elementwise mean", "CDC release", low=0)
+    distance: float = value(
+        1000.0, "cross-domain distance consistency, elementwise mean", "CDC release", low=0
+    )
 
 
 class Settings(PatchSettings):
@@ -61,13 +68,15 @@ class Settings(PatchSettings):
 
     weights: Weights = Weights()
     distance_group: int = value(4, "pictures compared with each other", "CDC release: 4", low=2)
-    distance_direction: str = value("forward", "forward: KL(source || adapted); reverse: the paper's", "CDC release")
+    distance_direction: Literal["forward", "reverse"] = value(
+        "forward", "forward: KL(source || adapted); reverse: the paper's", "CDC release"
+    )
     shared_noise: bool = value(True, "source and adapted see the same noise maps", "Graft (release: not)")
 
 
 PROFILES: dict[str, dict[str, object]] = {
     "default": {},
-    "paper": {"distance_direction": "reverse", "ema_ramp": 0.0},
+    "paper": {"distance_direction": "reverse", "ema_ramp": 0.0, "path_from_source": False},
     "released": {
         "anchor_spread": 0.1,
         "patch_taps": 1,
@@ -75,6 +84,7 @@ PROFILES: dict[str, dict[str, object]] = {
         "anchors": 10,
         "shared_noise": False,
         "ema_ramp": 0.0,
+        "path_from_source": False,
     },
 }
 

@@ -14,6 +14,7 @@ Reproduce: `python -m pipeline.adapt configs/adapt_lorelei.yaml method=rssa`.
 """
 
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -37,7 +38,9 @@ class Weights(StepWeights):
     """Weights of RSSA."""
 
     self: float = value(0.8, "self-correlation consistency (alpha)", "RSSA release 0.8, paper 1", low=0)
-    cross: float = value(0.4, "disturbance correlation consistency (beta)", "RSSA release 0.4, paper 1", low=0)
+    cross: float = value(
+        0.4, "disturbance correlation consistency (beta)", "RSSA release 0.4, paper 1", low=0
+    )
 
 
 class Settings(PatchSettings):
@@ -46,26 +49,48 @@ class Settings(PatchSettings):
     weights: Weights = Weights()
     self_group: int = value(4, "pictures of the self-correlation", "RSSA release: 4", low=1)
     self_from: float = value(
-        0.25, "self-correlation reads feature maps of at least this share of the side", "RSSA release: 64 of 256"
+        0.25,
+        "self-correlation reads feature maps of at least this share of the side",
+        "RSSA release: 64 of 256",
     )
-    pool: bool = value(True, "normalise, then average 2 x 2 (release); false: plain cosines (paper)", "RSSA release")
-    cross_every: int = value(6, "disturbance correlation on every k-th step", "RSSA release 6, paper 1", low=1)
+    similarity: Literal["pooled", "cosine", "unpooled"] = value(
+        "pooled", "pooled: normalise, then average 2 x 2; cosine: the paper's, after pooling", "RSSA release"
+    )
+    cross_every: int = value(
+        6, "disturbance correlation on every k-th step", "RSSA release 6, paper 1", low=1
+    )
     cross_group: int = value(4, "neighbours compared with each other", "RSSA release: 4", low=2)
-    cross_mix: float = value(0.15, "share of an own latent in a neighbour; 1: independent", "RSSA release", low=0, high=1)
-    cross_compressed: bool = value(True, "disturbed latents are compressed too", "RSSA figure 2 (release: not)")
-    cross_upto: float = value(0.5, "disturbance reads feature maps up to the first of this share of the side", "RSSA")
+    cross_mix: float = value(
+        0.15, "share of an own latent in a neighbour; 1: independent", "RSSA release", low=0, high=1
+    )
+    cross_compressed: bool = value(
+        True, "disturbed latents are compressed too", "RSSA figure 2 (release: not)"
+    )
+    cross_upto: float = value(
+        0.5, "disturbance reads feature maps up to the first of this share of the side", "RSSA"
+    )
     compression: tuple[float, ...] = value(
         (0.85, 0.65, 0.45, 0.05, 0.05, 0.0),
         "alpha of the layers at side, side/2, side/4, ...; the last one for all smaller sides",
         "RSSA release, faces",
     )
-    inversion_steps: int = value(1000, "steps of the inversion of the few-shot pictures", "Graft (release: 4002)", low=1)
-    inversion_lr: float = value(0.1, "learning rate of the inversion, halved four times", "RSSA release", low=0)
+    inversion_steps: int = value(
+        1000, "steps of the inversion of the few-shot pictures", "Graft (release: 4002)", low=1
+    )
+    inversion_lr: float = value(
+        0.1, "learning rate of the inversion, halved four times", "RSSA release", low=0
+    )
 
 
 PROFILES: dict[str, dict[str, object]] = {
     "default": {},
-    "paper": {"weights": {"self": 1.0, "cross": 1.0}, "cross_every": 1, "pool": False, "ema_ramp": 0.0},
+    "paper": {
+        "weights": {"self": 1.0, "cross": 1.0},
+        "cross_every": 1,
+        "similarity": "cosine",
+        "ema_ramp": 0.0,
+        "path_from_source": False,
+    },
     "released": {
         "anchor_spread": 0.1,
         "patch_taps": 1,
@@ -75,6 +100,7 @@ PROFILES: dict[str, dict[str, object]] = {
         "cross_compressed": False,
         "inversion_steps": 4002,
         "ema_ramp": 0.0,
+        "path_from_source": False,
     },
 }
 
@@ -103,7 +129,7 @@ def own_structure(nets: Nets, draws: StepDraws, settings: Settings) -> Tensor:
         before = source.features(same_styles(nets, "source", z), source.shape.layers - 2)
     after = adapted.features(same_styles(nets, "G", z), adapted.shape.layers - 2)
     read = [i for i, side in enumerate(adapted.shape.noise_sides) if side >= least]
-    return self_correlation([after[i] for i in read], [before[i] for i in read], settings.pool)
+    return self_correlation([after[i] for i in read], [before[i] for i in read], settings.similarity)
 
 
 def disturbed_structure(nets: Nets, draws: StepDraws, settings: Settings) -> Tensor:
@@ -142,7 +168,9 @@ def method(settings: Settings) -> Method:
     phases = (
         *critic_rows(settings),
         Phase("G_image", ("G",), partial(with_structure, settings=settings, image=True), tuple(terms), image),
-        Phase("G_patch", ("G",), partial(with_structure, settings=settings, image=False), tuple(terms), patch),
+        Phase(
+            "G_patch", ("G",), partial(with_structure, settings=settings, image=False), tuple(terms), patch
+        ),
         path_row(settings),
     )
     critic = settings.adam(settings.r1_every)

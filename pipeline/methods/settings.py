@@ -8,7 +8,12 @@ from pipeline.phase import Adam, Average
 
 
 def value(
-    default: Any, description: str, source: str, unit: str = "", low: float | None = None, high: float | None = None
+    default: Any,
+    description: str,
+    source: str,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
 ) -> Any:
     """A documented field: its range is checked, and `--explain` prints all of it."""
     return Field(
@@ -37,15 +42,24 @@ class StepSettings(Frozen):
 
     weights: StepWeights = StepWeights()
     lr: float = value(0.002, "learning rate of Adam before the lazy ratio", "StyleGAN2", low=0, high=1)
-    beta2: float = value(0.99, "second beta of Adam before the lazy ratio; the first is 0", "StyleGAN2", low=0, high=1)
+    beta2: float = value(
+        0.99, "second beta of Adam before the lazy ratio; the first is 0", "StyleGAN2", low=0, high=1
+    )
     r1_every: int = value(16, "gradient penalty on every k-th step", "StyleGAN2", "steps", low=1)
     path_every: int = value(4, "path length penalty on every k-th step", "StyleGAN2", "steps", low=1)
     path_decay: float = value(0.01, "speed of the running mean of path lengths", "StyleGAN2", low=0, high=1)
+    path_from_source: bool = value(
+        True, "start that mean where the source's training left it; false: at 0, as released", "Graft"
+    )
     mixing: float = value(0.9, "chance that a batch mixes two styles", "StyleGAN2", low=0, high=1)
     stddev_group: int = value(4, "pictures per group of the minibatch deviation", "StyleGAN2", low=1)
     ema_half_life: float = value(312.5, "half-life of the averaged generator", "StyleGAN2", "steps", low=0.01)
     ema_ramp: float = value(
-        0.05, "half-life at most this share of the steps so far; 0: no such limit", "StyleGAN2-ADA", low=0, high=1
+        0.05,
+        "half-life at most this share of the steps so far; 0: no such limit",
+        "StyleGAN2-ADA",
+        low=0,
+        high=1,
     )
 
     def adam(self, every: int) -> Adam:

@@ -7,7 +7,6 @@ configs/pretrain_personas.yaml`.
 `B` batch, `L` style layers, `D` style dimension, `H W` pixels.
 """
 
-import math
 from functools import partial
 
 import torch
@@ -76,7 +75,7 @@ def stretched(nets: Nets, draws: StepDraws, settings: StepSettings) -> Tensors:
     styles = mixed_styles(nets, draws, settings.mixing)
     picture = fresh_pictures(nets, draws, styles)
     size = generator.shape.size
-    noise = draws.normal("direction", 3, size, size) / math.sqrt(size * size)
+    noise = draws.normal("direction", 3, size, size)
     lengths = draws.together(path_lengths(picture, styles, noise))
     penalty, mean = path_length_penalty(lengths, nets.memory["path_mean"], settings.path_decay)
     nets.memory["path_mean"] = mean

@@ -10,7 +10,10 @@ from pipeline.methods.settings import StepSettings
 from pipeline.phase import Method
 
 Settings = StepSettings
-PROFILES: dict[str, dict[str, object]] = {"default": {}, "released": {"ema_ramp": 0.0}}
+PROFILES: dict[str, dict[str, object]] = {
+    "default": {},
+    "released": {"ema_ramp": 0.0, "path_from_source": False},
+}
 PARTS: tuple[str, ...] = ()
 
 

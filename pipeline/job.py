@@ -1,0 +1,232 @@
+"""What a command is told: a cell, a pretraining run, a sweep. Frozen, fully resolved, named by a hash."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from pipeline.judging.settings import Judging
+from pipeline.methods import METHODS, PRETRAINING, Entry
+from pipeline.methods.settings import Frozen, StepSettings, value
+from pipeline.read import Problem
+
+
+class Reading(Frozen):
+    """How pictures are read."""
+
+    fit: Literal["refuse", "crop", "resize"] = value(
+        "refuse", "what is done with pictures of another size", "Graft"
+    )
+    flip: bool = value(True, "show half of the pictures mirrored", "StyleGAN2-ADA")
+
+
+class Every(Frozen):
+    """Intervals, all in steps."""
+
+    log: int = value(10, "write the loss terms", "Graft", "steps", low=1)
+    sample: int = value(100, "draw the sample grid", "Graft", "steps", low=1)
+    save: int = value(100, "write a checkpoint", "Graft", "steps", low=1)
+
+
+class Job(Frozen):
+    """One cell: a method, a source, a target, a number of pictures, a seed."""
+
+    method: str = value("rssa", "one of the methods", "Graft")
+    source: str = value("personas_64", "a shipped source model, or the folder of an exported one", "Graft")
+    target: str = value("lorelei", "a shipped set, or a folder, archive or shards of pictures", "Graft")
+    heldout: str | None = value(None, "pictures to judge against; a shipped target has its own", "Graft")
+    shots: int = value(10, "pictures of the target that may be seen", "Graft", "pictures", low=1)
+    seed: int = value(0, "seed of everything random", "Graft", low=0)
+    steps: int = value(1000, "training steps", "Graft", "steps", low=1)
+    batch: int = value(4, "pictures per step", "CDC, RSSA", "pictures", low=1)
+    profile: str = value("default", "default, paper or released", "Graft")
+    weights: dict[str, float] = value({}, "weights of loss terms, over the profile's", "Graft")
+    settings: dict[str, Any] = value({}, "settings of the method, over the profile's", "Graft")
+    data: Reading = Reading()
+    judge: Judging = Judging()
+    every: Every = Every()
+
+    def method_settings(self) -> StepSettings:
+        """The method's own settings: profile, then `settings`, then `weights`."""
+        return resolved(METHODS[self.method], self.profile, self.settings, self.weights, self.shots)
+
+    @property
+    def digest(self) -> str:
+        """8 hexadecimal digits over everything that decides the result; intervals of writing do not."""
+        return digest_of(self.model_dump(mode="json", exclude={"every"}))
+
+    @property
+    def id(self) -> str:
+        """method-target-shots-seed-digest; a target given as a path stands with its last part."""
+        target = "".join(
+            c if c.isalnum() or c in "_." else "_" for c in self.target.rstrip("/").split("/")[-1]
+        )
+        return f"{self.method}-{target}-{self.shots}-{self.seed}-{self.digest}"
+
+    @property
+    def images(self) -> int:
+        """Pictures shown to the discriminator."""
+        return self.steps * self.batch
+
+
+class Network(Frozen):
+    """Sizes of a StyleGAN2 pair."""
+
+    size: int = value(64, "side of the picture, a power of two", "Graft", "pixels", low=32, high=1024)
+    widths: dict[int, int] = value({}, "channels by side", "StyleGAN2: 512 up to 64 px", "channels")
+    style_dim: int = value(128, "length of z and w", "StyleGAN2: 512", low=1)
+    mapping_layers: int = value(4, "linear layers from z to w", "StyleGAN2: 8", low=1)
+
+
+class Pretrain(Frozen):
+    """A source model from shards."""
+
+    name: str = Field(description="name of the run and of the model that it exports")
+    method: Literal["stylegan2"] = "stylegan2"
+    train: str = value("personas", "a shipped set, a folder, an archive or shards", "Graft")
+    heldout: str | None = value(None, "pictures to judge against; a shipped set has its own", "Graft")
+    seed: int = value(0, "seed of everything random", "Graft", low=0)
+    steps: int = value(1000, "training steps", "Graft", "steps", low=1)
+    batch: int = value(16, "pictures per step", "Graft", "pictures", low=1)
+    network: Network = Network()
+    profile: str = value("default", "profile of the settings", "Graft")
+    weights: dict[str, float] = value({}, "weights of loss terms", "Graft")
+    settings: dict[str, Any] = value({}, "settings of the method", "Graft")
+    data: Reading = Reading()
+    judge: Judging = Judging()
+    every: Every = Every(log=50, sample=1000, save=1000)
+
+    def method_settings(self) -> StepSettings:
+        """The settings of the step."""
+        return resolved(PRETRAINING[self.method], self.profile, self.settings, self.weights, 1)
+
+    @property
+    def digest(self) -> str:
+        """8 hexadecimal digits over everything that decides the result."""
+        return digest_of(self.model_dump(mode="json", exclude={"every", "name"}))
+
+
+def digest_of(values: Any) -> str:
+    """The first 8 hexadecimal digits of the SHA-256 of values as JSON."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def resolved(
+    entry: Entry, profile: str, settings: Mapping[str, Any], weights: Mapping[str, float], pictures: int
+) -> StepSettings:
+    """Defaults of the method, then the profile, then what the config says. ValidationError names a wrong key."""
+    start = dict(entry.profiles[profile])
+    merged: dict[str, Any] = {**start, **settings}
+    merged["weights"] = {**start.get("weights", {}), **weights}  # type: ignore[dict-item]
+    if "pictures" in entry.settings.model_fields:
+        merged["pictures"] = pictures
+    return entry.settings.model_validate(merged)
+
+
+def problems(job: Job | Pretrain) -> Iterator[Problem]:
+    """What the schema leaves free: method, profile, weights and settings, each against the method's own file."""
+    from pipeline.nearest import did_you_mean
+
+    table: Mapping[str, Entry] = METHODS if isinstance(job, Job) else PRETRAINING
+    if job.method not in table:
+        yield Problem("method", f"unknown method '{job.method}'{did_you_mean(job.method, list(table))}")
+        return
+    entry = table[job.method]
+    if job.profile not in entry.profiles:
+        yield Problem(
+            "profile", f"'{job.method}' has the profiles {', '.join(entry.profiles)}, not '{job.profile}'"
+        )
+        return
+    try:
+        settings = job.method_settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = [str(part) for part in first["loc"]]
+        front = "weights" if place[0] == "weights" else "settings"
+        name = place[-1]
+        fields = entry.settings.model_fields
+        names = list(fields["weights"].annotation.model_fields if front == "weights" else fields)  # type: ignore[union-attr]
+        if first["type"] == "extra_forbidden":
+            yield Problem(f"{front}.{name}", f"unknown key '{front}.{name}'{did_you_mean(name, names)}")
+        else:
+            yield Problem(
+                f"{front}.{name}", f"'{front}.{name}': {first['msg'].lower()}, not {first['input']!r}"
+            )
+        return
+    group = settings.stddev_group
+    if job.batch > group and job.batch % group:
+        yield Problem(
+            "batch", f"'batch' of {job.batch} cannot be split into groups of {group} (settings.stddev_group)"
+        )
+
+
+class Score(Frozen):
+    """What a search maximises: a weighted sum of the cell's numbers, so that the trade is on the table."""
+
+    kid: float = value(-1.0, "weight of the distance to held-out pictures", "Graft", high=0)
+    structure: float = value(1.0, "weight of structural consistency", "Graft", low=0)
+
+
+class Search(Frozen):
+    """Loss weights searched by Ray Tune: TPE proposes, ASHA prunes."""
+
+    space: dict[str, dict[str, dict[str, Any]]] = value(
+        {}, "method -> key -> {log|uniform: [low, high]}", "Graft"
+    )
+    trials: int = value(8, "trials of every method and target", "Graft", low=1)
+    seed: int = value(1000, "seed of the search's cells; never one of the grid's", "Graft", low=0)
+    steps: int = value(200, "steps of a trial", "Graft", "steps", low=1)
+    rungs: int = value(2, "times at which a trial is scored and may be ended", "Graft", low=1)
+    score: Score = Score()
+
+
+class Share(Frozen):
+    """What one trial may use."""
+
+    cpus: float = value(1.0, "CPUs, also as a fraction", "Graft", low=0.1)
+    gpus: float = value(0.0, "GPUs, also as a fraction", "Graft", low=0)
+    backend: Literal["ray", "processes", "here"] = value("ray", "who runs the cells", "Graft")
+
+
+class Sweep(Frozen):
+    """A base job, a grid and/or a search, and what one job may use."""
+
+    name: str = Field(description="name of the sweep and of its folder under runs/")
+    job: Job = Job()
+    grid: dict[str, list[Any]] = value({}, "key -> values; the full product is run", "Graft")
+    exclude: list[dict[str, Any]] = value([], "combinations that are left out", "Graft")
+    methods: dict[str, dict[str, Any]] = value(
+        {}, "method -> weights, settings or profile of its own", "Graft"
+    )
+    search: Search | None = None
+    share: Share = Share()
+    tracker: Literal["mlflow", "none"] = value("mlflow", "where runs are mirrored", "Graft")
+    export: Literal["best", "none"] = value("best", "export the best cell", "Graft")
+
+    def cells(self) -> list[dict[str, Any]]:
+        """Values of every cell of the grid, as keys and values over `job`, in the order of the grid."""
+        names = list(self.grid)
+        found = [dict(zip(names, values, strict=True)) for values in product(*self.grid.values())]
+        return [cell for cell in found if not any(rule.items() <= cell.items() for rule in self.exclude)]
+
+    def job_of(self, cell: Mapping[str, Any], chosen: Mapping[str, float] | None = None) -> Job:
+        """The job of one cell; `chosen` are keys found by the search. ValidationError for what the schema refuses."""
+        values = self.job.model_dump()
+        own = self.methods.get(str(cell.get("method", self.job.method)), {})
+        for part in (own, cell):
+            for key, entry in part.items():
+                _put(values, key, entry)
+        for key, number in (chosen or {}).items():
+            _put(values, key, number)
+        return Job.model_validate(values)
+
+
+def _put(values: dict[str, Any], key: str, entry: Any) -> None:
+    """Set a dotted key; dictionaries are merged."""
+    *way, last = key.split(".")
+    for part in way:
+        values = values[part]
+    values[last] = {**values[last], **entry} if isinstance(entry, dict) and last in values else entry

@@ -1,0 +1,114 @@
+"""Models on disk: a folder with model.safetensors, config.json, MODEL_CARD.md and grid.png.
+
+Keys: `G.*` the averaged generator, `D.*` its discriminator, `projector.*` latent compression, `path_mean`, `mean` (of w).
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.files import load_into, read_tensors, sha256_of, write_tensors
+from models.projector import Projector
+from models.stylegan2 import Discriminator, Generator, Shape
+from pipeline.data.shipped import shipped_sources
+from pipeline.errors import INPUT, GraftError
+from pipeline.store import read_json, write_json
+
+KIND = "stylegan2"
+
+
+@dataclass
+class Model:
+    """A generator and what travels with it."""
+
+    shape: Shape
+    generator: Generator
+    discriminator: Discriminator | None
+    projector: Projector | None
+    path_mean: Tensor
+    mean: Tensor
+    about: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+    folder: Path = Path()
+
+    @torch.no_grad()
+    def draw(self, z: Tensor, psi: float = 1.0) -> Tensor:
+        """Pictures [B, 3, H, W] in [-1, 1] of z [B, D]: stored noise, truncation, compression."""
+        w = self.generator.mapping(z)
+        styles = self.generator.styles(self.mean + psi * (w - self.mean))
+        styles = styles if self.projector is None else self.projector(styles)
+        return self.generator.synthesis(styles).picture.clamp(-1, 1)
+
+    def to(self, device: torch.device) -> "Model":
+        """Move every part."""
+        for part in (self.generator, self.discriminator, self.projector):
+            if part is not None:
+                part.to(device)
+        self.path_mean, self.mean = self.path_mean.to(device), self.mean.to(device)
+        return self
+
+
+@torch.no_grad()
+def mean_style(generator: Generator, count: int = 4096) -> Tensor:
+    """Mean w [D] of `count` latents of a fixed seed."""
+    device = next(generator.parameters()).device
+    z = torch.randn(count, generator.shape.style_dim, generator=torch.Generator().manual_seed(0))
+    return generator.mapping(z.to(device)).mean(dim=0)
+
+
+def source_folder(name: str) -> Path:
+    """The folder of a shipped source, or of a model anywhere; the sentence names what there is."""
+    shipped = shipped_sources()
+    folder = shipped.get(name, Path(name))
+    if not (folder / "config.json").is_file():
+        known = ", ".join(shipped) or "none"
+        raise GraftError(
+            f"{name}: no model here (config.json and model.safetensors); shipped: {known}", INPUT
+        )
+    return folder
+
+
+def load_model(name: str) -> Model:
+    """A shipped source by its name, or the folder of an exported model."""
+    folder = source_folder(name)
+    config, weights = folder / "config.json", folder / "model.safetensors"
+    about = read_json(config)
+    if not isinstance(about, dict) or about.get("kind") != KIND or "network" not in about:
+        raise GraftError(f"{config}: not the card of a {KIND} model (no kind or network in it)", INPUT)
+    try:
+        shape = Shape.from_dict(about["network"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise GraftError(f"{config}: its network cannot be built: {error}", INPUT) from error
+    tensors = read_tensors(weights)
+    generator, setting = Generator(shape), f"the network in {config.name}"
+    load_into(generator, tensors, "G.", weights, setting)
+    discriminator = projector = None
+    if any(key.startswith("D.") for key in tensors):
+        discriminator = Discriminator(shape, int(about.get("stddev_group", 4)))
+        load_into(discriminator, tensors, "D.", weights, setting)
+    if "projector.bases" in tensors:
+        projector = Projector(tensors["projector.bases"], tensors["projector.alphas"])
+    path_mean = tensors.get("path_mean", torch.zeros(()))
+    for part in (generator, discriminator, projector):
+        if part is not None:
+            part.requires_grad_(False).eval()
+    mean = tensors["mean"] if "mean" in tensors else mean_style(generator)
+    return Model(
+        shape, generator, discriminator, projector, path_mean, mean, about, sha256_of(weights), folder
+    )
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Write weights and card values of `model` into `folder`; grid and text are the caller's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"G.{key}": value for key, value in model.generator.state_dict().items()}
+    if model.discriminator is not None:
+        tensors |= {f"D.{key}": value for key, value in model.discriminator.state_dict().items()}
+    if model.projector is not None:
+        tensors |= {f"projector.{key}": value for key, value in model.projector.state_dict().items()}
+    tensors |= {"path_mean": model.path_mean, "mean": model.mean}
+    write_tensors(folder / "model.safetensors", tensors)
+    write_json(folder / "config.json", {"kind": KIND, "network": model.shape.as_dict(), **model.about})
