@@ -156,14 +156,15 @@ def _one_kind(annotation: Any) -> str:
 
 def _card(key: str, found: FieldInfo, free: Mapping[str, FieldInfo] | None = None) -> str:
     extra = found.json_schema_extra if isinstance(found.json_schema_extra, dict) else {}
+    below = section_of(found.annotation)
+    of_section = (below.__doc__ or "").split("\n")[0] if below else ""
     rows = [
-        ("meaning", found.description or "(not described)"),
+        ("meaning", found.description or of_section or "(not described)"),
         ("unit", str(extra.get("unit", "")) or "none"),
         ("range", expected(found)),
         ("default", _default(found)),
         ("source", str(extra.get("source", "")) or "a choice of Graft's own"),
     ]
-    below = section_of(found.annotation)
     named = dict(below.model_fields) if below else dict(free or {})
     lines = [key, *(f"  {name:<8} {text}" for name, text in rows)]
     if named:

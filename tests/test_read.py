@@ -20,6 +20,8 @@ class Strict(BaseModel):
 
 
 class Fit(Strict):
+    """What is done with pictures of another size."""
+
     fit: Literal["refuse", "crop", "resize"] = "refuse"
     flip: bool = True
 
@@ -253,7 +255,8 @@ def test_explain_says_meaning_unit_range_default_and_source():
 
 
 def test_explain_lists_a_section_and_reaches_into_free_keys():
-    assert "flip" in explain(Run, "data")
+    assert "meaning  What is done with pictures of another size." in explain(Run, "data")
+    assert "    flip" in explain(Run, "data")
     found: FieldInfo = Field(1000.0, ge=0, description="pull of pairwise distances")
     inner = {"weights": {"distance": found}}
     assert "default  1000.0" in explain(Run, "weights.distance", inner)

@@ -1,0 +1,67 @@
+"""Every YAML under configs/ is read and resolved by the schema of its kind, which its file name says."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from pipeline.explain import dotted_keys, explain
+from pipeline.read import read
+
+ROOT = Path(__file__).parents[1]
+KINDS = {"sweep_": "Sweep", "demo": "Sweep", "pretrain_": "Pretrain", "adapt_": "Job"}
+ELSEWHERE = {"eye.yaml"}  # read, and tested, with the benchmark that trains the small eye
+CONFIGS = sorted(
+    str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml") if path.name not in ELSEWHERE
+)
+
+
+def kind_of(name: str) -> str:
+    kinds = [kind for prefix, kind in KINDS.items() if Path(name).name.startswith(prefix)]
+    assert len(kinds) == 1, f"{name}: begin its name with one of {', '.join(KINDS)}, so that it is tested"
+    return kinds[0]
+
+
+def model_of(kind: str) -> type[BaseModel]:
+    from pipeline import job  # loads torch
+
+    model: type[BaseModel] = getattr(job, kind)
+    return model
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_config_is_read_and_resolved(name, monkeypatch):
+    from pipeline.job import problems
+
+    monkeypatch.chdir(ROOT)
+    kind = kind_of(name)
+    found: Any = read(name, [], model_of(kind), check=None if kind == "Sweep" else problems)
+    jobs = [found.job_of(cell) for cell in found.cells()] if kind == "Sweep" else [found]
+    assert jobs
+    for job in jobs:
+        assert list(problems(job)) == []
+        assert job.method_settings()
+    assert len({job.digest for job in jobs}) == len(jobs), "two cells of the grid are the same"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_resolved_config_reads_back_as_itself(name, monkeypatch, tmp_path):
+    """What a run writes beside its results (config.yaml) must be enough to run it again."""
+    import yaml
+
+    monkeypatch.chdir(ROOT)
+    model = model_of(kind_of(name))
+    found = read(name, [], model)
+    written = tmp_path / "config.yaml"
+    written.write_text(yaml.safe_dump(found.model_dump(mode="json"), allow_unicode=True), encoding="utf-8")
+    assert read(written, [], model) == found
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS.values())))
+def test_every_key_is_explained(kind):
+    model = model_of(kind)
+    for key in dotted_keys(model):
+        card = explain(model, key).splitlines()
+        assert card[0] == key
+        assert "(not described)" not in card[1], key
