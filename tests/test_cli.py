@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 WRITTEN = [
     name for name, (module, _) in cli.VERBS.items() if (ROOT / f"{module.replace('.', '/')}.py").exists()
 ]
-HEAVY = ("torch", "ray", "mlflow", "numpy", "scipy")
+HEAVY = ("torch", "ray", "mlflow", "scipy", "webdataset")
 
 
 def raising(error: BaseException):
