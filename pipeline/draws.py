@@ -89,11 +89,15 @@ class StepDraws:
 
     def chance(self, name: str) -> float:
         """One number in [0, 1) for the whole batch."""
-        return float(torch.rand((), generator=seeded(torch.device("cpu"), self.seed, self.step, self.phase, name)))
+        return float(
+            torch.rand((), generator=seeded(torch.device("cpu"), self.seed, self.step, self.phase, name))
+        )
 
     def lasting(self, name: str, *shape: int) -> Tensor:
         """N(0, 1) drawn once for the run: the same at every step (anchors)."""
-        return torch.randn(*shape, generator=seeded(self.device, self.seed, "lasting", name), device=self.device)
+        return torch.randn(
+            *shape, generator=seeded(self.device, self.seed, "lasting", name), device=self.device
+        )
 
     def real(self) -> Tensor:
         """This step's real pictures [b, 3, H, W] in [-1, 1], the same for every phase; flipped by half if asked."""

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from pipeline.judging.settings import Judging
 from pipeline.methods import METHODS, PRETRAINING, Entry
 from pipeline.methods.settings import Frozen, StepSettings, value
-from pipeline.read import Problem
+from pipeline.read import Problem, explain
 
 
 class Reading(Frozen):
@@ -47,6 +47,10 @@ class Job(Frozen):
     settings: dict[str, Any] = value({}, "settings of the method, over the profile's", "Graft")
     data: Reading = Reading()
     judge: Judging = Judging()
+    judge_weights: str | None = value(
+        None, "folder with files of judging networks, before GRAFT_WEIGHTS", "Graft"
+    )
+    judge_few: bool = value(False, "judge even against fewer than 100 held-out pictures", "Graft")
     every: Every = Every()
 
     def method_settings(self) -> StepSettings:
@@ -85,7 +89,7 @@ class Pretrain(Frozen):
     """A source model from shards."""
 
     name: str = Field(description="name of the run and of the model that it exports")
-    method: Literal["stylegan2"] = "stylegan2"
+    method: Literal["stylegan2"] = value("stylegan2", "what is trained", "Graft")
     train: str = value("personas", "a shipped set, a folder, an archive or shards", "Graft")
     heldout: str | None = value(None, "pictures to judge against; a shipped set has its own", "Graft")
     seed: int = value(0, "seed of everything random", "Graft", low=0)
@@ -230,3 +234,11 @@ def _put(values: dict[str, Any], key: str, entry: Any) -> None:
     for part in way:
         values = values[part]
     values[last] = {**values[last], **entry} if isinstance(entry, dict) and last in values else entry
+
+
+def explained(job: Job, key: str) -> str:
+    """Meaning, unit, range, default and source of a key; weights and settings as this job's method has them."""
+    fields = METHODS[job.method].settings.model_fields
+    weights = fields["weights"].annotation
+    assert weights is not None
+    return explain(Job, key, {"weights": weights.model_fields, "settings": fields})

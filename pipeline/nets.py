@@ -16,7 +16,11 @@ class Nets:
     """Networks under the names that the method's table uses. Whatever has no optimiser never moves."""
 
     def __init__(
-        self, modules: Mapping[str, nn.Module], method: Method, memory: Mapping[str, Tensor], device: torch.device
+        self,
+        modules: Mapping[str, nn.Module],
+        method: Method,
+        memory: Mapping[str, Tensor],
+        device: torch.device,
     ) -> None:
         self.modules = {name: module.to(device) for name, module in modules.items()}
         self.memory = {name: value.to(device) for name, value in memory.items()}

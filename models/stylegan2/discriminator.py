@@ -133,7 +133,7 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, pictures: Tensor) -> Tensor:
-        x = self.convs(pictures)
+        x = self.convs(pictures.contiguous(memory_format=torch.channels_last))
         x = minibatch_deviation(x, min(self.group, len(x)))
         logits: Tensor = self.final_linear(self.final_conv(x).flatten(1))
         return logits
@@ -141,7 +141,7 @@ class Discriminator(nn.Module):
     def tap(self, pictures: Tensor, index: int) -> Tensor:
         """Feature map [B, C, h, h] of `taps[index]`; nothing after it is computed."""
         tap = self.taps[index]
-        x = self.convs[0](pictures)
+        x = self.convs[0](pictures.contiguous(memory_format=torch.channels_last))
         for block in self.convs[1 : 1 + tap.block]:
             x = block(x)
         block = self.convs[1 + tap.block]

@@ -76,10 +76,14 @@ class Generator(nn.Module):
         """The stored noise maps, in order of the layers, each [1, 1, h, h]."""
         return [self.noises.get_buffer(f"noise_{i}") for i in range(len(self.shape.noise_sides))]
 
+    def _constant(self, count: int) -> Tensor:
+        """[B, C, 4, 4], channels last in memory: every later map follows, and the convolutions like it best."""
+        return self.input.input.expand(count, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+
     def synthesis(self, styles: Tensor, noise: Sequence[Tensor] | None = None) -> Drawn:
         """styles [B, L, D] and one noise map a layer (None: the stored ones) -> picture and all features."""
         noise = self.fixed_noise() if noise is None else noise
-        x = self.conv1(self.input.input.expand(len(styles), -1, -1, -1), styles[:, 0], noise[0])
+        x = self.conv1(self._constant(len(styles)), styles[:, 0], noise[0])
         picture = self.to_rgb1(x, styles[:, 1])
         features = [x]
         for block, to_rgb in enumerate(self.to_rgbs):
@@ -92,7 +96,7 @@ class Generator(nn.Module):
     def features(self, styles: Tensor, last: int, noise: Sequence[Tensor] | None = None) -> list[Tensor]:
         """Feature maps 0 ... `last` alone: no colour, and nothing after the last one is computed."""
         noise = self.fixed_noise() if noise is None else noise
-        x = self.conv1(self.input.input.expand(len(styles), -1, -1, -1), styles[:, 0], noise[0])
+        x = self.conv1(self._constant(len(styles)), styles[:, 0], noise[0])
         features = [x]
         for i in range(last):
             x = self.convs[i](x, styles[:, i + 1], noise[i + 1])

@@ -1,0 +1,67 @@
+"""`adapt`: one cell of a sweep, in this process (or in each of several under torchrun)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.cli import arguments, run
+
+EXAMPLE = "python -m pipeline.adapt configs/adapt_lorelei.yaml method=rssa steps=200"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = arguments("adapt", EXAMPLE)
+    parser.add_argument("config", help="a YAML file: configs/adapt_*.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="values over those of the file")
+    parser.add_argument(
+        "--runs", default="runs/adapt", type=Path, help="folder of cells (default: runs/adapt)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--tracker", default="mlflow", choices=["mlflow", "none"], help="default: mlflow")
+    parser.add_argument(
+        "--explain", metavar="KEY", help="say what a key means, its range, default and source"
+    )
+    given = parser.parse_args(argv)
+    from cluster.engine import open_engine
+    from pipeline.cell import Place, run_cell
+    from pipeline.errors import CELLS_FAILED
+    from pipeline.job import Job, explained, problems
+    from pipeline.read import read
+    from pipeline.tracking.progress import CellView, Progress
+
+    job = read(given.config, given.overrides, Job, problems)
+    if given.explain:
+        print(explained(job, given.explain))
+        return 0
+    engine = open_engine(given.device)
+    folder = given.runs / job.id
+    place = Place(folder, given.runs / "cache", given.tracker)
+    try:
+        if engine.rank == 0:
+            from pipeline.methods import METHODS
+
+            print(METHODS[job.method].table(job.method_settings()).table())
+            with Progress([CellView(job.id, folder, job.steps)]) as progress:
+                result = run_cell(job, place, engine, tick=lambda step: progress.refresh())
+        else:
+            result = run_cell(job, place, engine)
+    finally:
+        engine.close()
+    if engine.rank == 0:
+        print(report_of(result, folder))
+    return 0 if result["status"] == "done" else CELLS_FAILED
+
+
+def report_of(result: dict[str, object], folder: Path) -> str:
+    """The lines at the end: every number with its network, and where the pictures are."""
+    lines = [f"{result['id']}: {result['status']}" + (f" ({result['reason']})" if result["reason"] else "")]
+    scores = result["scores"]
+    assert isinstance(scores, list)
+    for score in scores:
+        value = "none" if score["value"] is None else f"{score['value']:.4f}"
+        interval = "" if score["low"] is None else f"  [{score['low']:.4f}, {score['high']:.4f}]"
+        lines.append(f"  {score['name']:<10} {value}{interval}  ({score['network']}, n {score['n']})")
+    return "\n".join([*lines, f"  pictures   {folder / 'samples'}", f"  model      {folder / 'model'}"])
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
