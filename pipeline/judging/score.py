@@ -1,0 +1,28 @@
+"""One number of a judgement, with everything that is needed to read it."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric's value.
+
+    low, high: interval over z, None where there is none. n: generated pictures it was measured on.
+    network: the eye or edge operator. protocol: the recipe. detail: what stands behind the value.
+    A metric that could not be measured has value None, and detail["reason"] says why.
+    """
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    better: Literal["lower", "higher"]
+    network: str
+    protocol: dict[str, Any] = field(default_factory=dict)
+    detail: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for result.json."""
+        return asdict(self)
