@@ -260,22 +260,25 @@ class _RayCrew:
 
     def interrupt(self) -> None:
         """See Crew.interrupt: a SIGTERM to each busy worker, on whatever machine it is."""
-        here = self.ray.get_runtime_context().get_node_id()
-        elsewhere = self.ray.remote(_terminate).options(num_cpus=0, max_retries=0)
-        affinity = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         for member in self.members:
-            if member.key is None or member.pid is None:
-                continue
-            if member.node == here:
-                _terminate(member.pid)
-            else:
-                elsewhere.options(scheduling_strategy=affinity(member.node, soft=False)).remote(member.pid)
+            if member.key is not None and member.pid is not None:
+                terminate(self.ray, member.pid, member.node)
 
     def close(self) -> None:
         """See Crew.close."""
         for member in self.members:
             self.ray.kill(member.actor)
         self.members.clear()
+
+
+def terminate(ray: Any, pid: int, node: str) -> None:
+    """SIGTERM to a process of ours on the machine that Ray calls `node`; it may be gone already."""
+    if node == ray.get_runtime_context().get_node_id():
+        _terminate(pid)
+        return
+    affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+    elsewhere = ray.remote(_terminate).options(num_cpus=0, max_retries=0, scheduling_strategy=affinity)
+    elsewhere.remote(pid)
 
 
 def _terminate(pid: int) -> None:
