@@ -40,6 +40,7 @@ class Place:
     cache: Path
     tracker: str = "none"
     parent: Path | None = None
+    uri: str | None = None
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
@@ -69,13 +70,16 @@ def run_cell(
     began = time.perf_counter()
     status, reason, judged = "done", None, None
     before = spent(place.folder)
-    tracker = TRACKERS[place.tracker if engine.rank == 0 else "none"](place.folder, None)
+    tracker = TRACKERS[place.tracker if engine.rank == 0 else "none"](place.folder, place.uri)
     try:
         judged = _train_and_judge(job, place, engine, tracker, rungs, report, tick)
     except Diverged as error:
         status, reason = "diverged", str(error)
     except torch.OutOfMemoryError as error:
         status, reason = "out of memory", str(error).split("\n")[0]
+    except BaseException as error:
+        tracker.end("stopped" if isinstance(error, KeyboardInterrupt) else "failed", {}, str(error))
+        raise
     finally:
         keep_time(place.folder, before + time.perf_counter() - began)
     result = result_of(job, status, reason, judged, spent(place.folder))

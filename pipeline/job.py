@@ -168,7 +168,7 @@ def problems(job: Job | Pretrain) -> Iterator[Problem]:
 
 
 class Score(Frozen):
-    """What a search maximises: a weighted sum of the cell's numbers, so that the trade is on the table."""
+    """What a search maximises and the best cell has most of: a weighted sum of the cell's numbers, so that the trade is on the table."""
 
     kid: float = value(-1.0, "weight of the distance to held-out pictures", "Graft", high=0)
     structure: float = value(1.0, "weight of structural consistency", "Graft", low=0)
@@ -183,8 +183,9 @@ class Search(Frozen):
     trials: int = value(8, "trials of every method and target", "Graft", low=1)
     seed: int = value(1000, "seed of the search's cells; never one of the grid's", "Graft", low=0)
     steps: int = value(200, "steps of a trial", "Graft", "steps", low=1)
-    rungs: int = value(2, "times at which a trial is scored and may be ended", "Graft", low=1)
-    score: Score = Score()
+    rungs: int = value(
+        2, "times at which a trial is scored; at all but the last it may be ended", "Graft", low=1
+    )
 
 
 class Share(Frozen):
@@ -206,6 +207,7 @@ class Sweep(Frozen):
         {}, "method -> weights, settings or profile of its own", "Graft"
     )
     search: Search | None = None
+    score: Score = Score()
     share: Share = Share()
     tracker: Literal["mlflow", "none"] = value("mlflow", "where runs are mirrored", "Graft")
     export: Literal["best", "none"] = value("best", "export the best cell", "Graft")

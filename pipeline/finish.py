@@ -1,0 +1,79 @@
+"""The end of a sweep: the fair table, the page, the best model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from models.files import write_whole
+from pipeline.export import export_cell
+from pipeline.judging import Cell, Comparing, compare, read_cell
+from pipeline.report.content import Comparison
+from pipeline.report.gather import gather
+from pipeline.report.page import write_page
+from pipeline.report.tables import csv_text, json_text, markdown, show
+from pipeline.store import read_json
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A sweep's outcome on disk."""
+
+    comparison: Comparison
+    report: Path
+    export: Path | None
+
+
+def cells_of(folders: Sequence[Path], trials: int = 0) -> list[Cell]:
+    """Finished cells; trials: what was spent on searching their weights."""
+    cells = [read_cell(folder) for folder in folders]
+    return [Cell({**cell.result, "trials": trials}, cell.arrays) for cell in cells]
+
+
+def write_comparison(name: str, cells: Sequence[Cell], folder: Path, first: str | None = None) -> Comparison:
+    """table.md, table.csv, table.json and report.html of these cells, in `folder`."""
+    known = {cell.method for cell in cells}
+    table = compare(cells, Comparing(first=first if first in known else None))
+    comparison = Comparison.from_dict(table.for_report(name))
+    write_whole(folder / "table.md", markdown(comparison).encode())
+    write_whole(folder / "table.csv", csv_text(comparison).encode())
+    write_whole(folder / "table.json", json_text(comparison).encode())
+    order = list(dict.fromkeys(cell.method for cell in cells))
+    write_page(folder / "report.html", comparison, gather(folder, order))
+    return comparison
+
+
+def finish(
+    name: str, folder: Path, ids: Sequence[str], best: str | None, exports: Path, trials: int = 0
+) -> Finished:
+    """Everything that a sweep leaves behind; `best` is exported under the sweep's name."""
+    ordered = [folder / key for key in ids if (folder / key / "result.json").is_file()]
+    comparison = write_comparison(name, cells_of(ordered, trials), folder)
+    export = export_cell(folder / best, exports / name) if best is not None else None
+    return Finished(comparison, folder / "report.html", export)
+
+
+def say_finished(finished: Finished, folder: Path, uri: str | None, console: Console) -> None:
+    """The table, and where everything is."""
+    show(finished.comparison, console)
+    lines = [("pictures", f"{folder}/*/samples/"), ("report", f"{finished.report}")]
+    lines.append(("table", f"{folder / 'table.md'} (also .csv, .json)"))
+    if finished.export is not None:
+        lines.append(("best model", f"{finished.export}  (graft sample {finished.export} --out pictures)"))
+    if uri is not None:
+        lines.append(("MLflow", f"mlflow ui --backend-store-uri {uri}, then http://127.0.0.1:5000"))
+    for name, where in lines:
+        console.print(f"{name:<11}{where}", soft_wrap=True, highlight=False, markup=False)
+
+
+def failed(results: dict[str, dict[str, Any]]) -> list[str]:
+    """Ids of the cells that did not end well."""
+    return [key for key, result in results.items() if result["status"] != "done"]
+
+
+def chosen_trials(folder: Path) -> int:
+    """Trials that the search of this sweep has spent on each method, 0 where there was none."""
+    ledgers = [read_json(path) for path in sorted((folder / "search").glob("*/trials.json"))]
+    return max((len(ledger) for ledger in ledgers), default=0)

@@ -1,0 +1,81 @@
+"""`sweep`: a grid of methods, targets, shots and seeds, with a search over loss weights, on Ray."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.cli import arguments, run
+
+EXAMPLE = "python -m pipeline.sweep configs/sweep_rssa.yaml grid.seed=[0,1]"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = arguments("sweep", EXAMPLE)
+    parser.add_argument("config", help="a YAML file: configs/sweep_*.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="values over those of the file")
+    parser.add_argument(
+        "--runs", type=Path, help="folder of runs (default: runs; in a Ray job: ~/graft/runs)"
+    )
+    parser.add_argument("--exports", type=Path, help="folder of exports (default: exports, beside runs)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument(
+        "--explain", metavar="KEY", help="say what a key means, its range, default and source"
+    )
+    given = parser.parse_args(argv)
+    from pipeline.job import Sweep
+    from pipeline.read import explain, read
+
+    sweep = read(given.config, given.overrides, Sweep)
+    if given.explain:
+        print(explain(Sweep, given.explain))
+        return 0
+    runs = (given.runs or default_runs()).absolute()
+    return run_sweep(sweep, runs, (given.exports or runs.parent / "exports").absolute(), given.device)
+
+
+def default_runs() -> Path:
+    """runs/ here; a submitted Ray job works in a copy that is thrown away, so there it is in the home folder."""
+    return Path.home() / "graft" / "runs" if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else Path("runs")
+
+
+def run_sweep(sweep: "Sweep", runs: Path, exports: Path, device: str) -> int:  # type: ignore[name-defined]  # noqa: F821
+    """Search, grid, table, report, export; returns the exit code."""
+    import yaml
+    from rich.console import Console
+
+    from models.files import write_whole
+    from pipeline.errors import CELLS_FAILED
+    from pipeline.finish import chosen_trials, failed, finish, say_finished
+    from pipeline.methods import METHODS
+    from pipeline.sweeping import Sweeping, alone, best_of, jobs_of, run_grid, run_search
+    from pipeline.tracking.card import tracking_uri
+    from pipeline.tracking.progress import CellView, Progress
+    from pipeline.tracking.trackers import TRACKERS
+
+    console = Console(highlight=False)
+    folder, jobs = runs / sweep.name, jobs_of(sweep)
+    uri = tracking_uri() if sweep.tracker == "mlflow" else None
+    with alone(folder):
+        text = yaml.safe_dump(sweep.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        write_whole(folder / "sweep.yaml", text.encode())
+        for name in dict.fromkeys(job.method for job in jobs):
+            first = next(job for job in jobs if job.method == name)
+            print(METHODS[name].table(first.method_settings()).table(), end="\n\n")
+        tracker = TRACKERS[sweep.tracker](folder, uri)
+        tracker.begin(sweep.name, {"cells": len(jobs), "grid": sweep.grid})
+        chosen = run_search(Sweeping(sweep, folder, uri, device), console.print)
+        jobs = jobs_of(sweep, chosen)
+        with Progress([CellView(job.id, folder / job.id, job.steps) for job in jobs]) as progress:
+            results = run_grid(Sweeping(sweep, folder, uri, device, progress.refresh), jobs)
+        best = best_of(results, sweep) if sweep.export == "best" else None
+        ended = finish(sweep.name, folder, [job.id for job in jobs], best, exports, chosen_trials(folder))
+        bad = failed(results)
+        tracker.end("failed" if bad else "done", {"cells": len(results), "failed": len(bad)})
+        say_finished(ended, folder, uri, console)
+    if bad:
+        console.print(f"{len(bad)} of {len(jobs)} cells failed: the table says which and why", markup=False)
+    return CELLS_FAILED if bad else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

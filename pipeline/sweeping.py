@@ -1,0 +1,193 @@
+"""A sweep: search the weights, run the grid, skip what is done."""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from cluster.fleet import run_many
+from cluster.search import search
+from cluster.space import Trial
+from cluster.tasks import Failure, Share
+from pipeline.cell import finished, result_of, spent
+from pipeline.errors import CONFIG, ENVIRONMENT, GraftError
+from pipeline.job import Job, Sweep, problems
+from pipeline.store import read_json, write_json
+from pipeline.task import run_payload, run_trial
+
+Chosen = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Sweeping:
+    """A sweep on disk: its folder, what every worker is told, and whom it tells."""
+
+    sweep: Sweep
+    folder: Path
+    uri: str | None
+    device: str
+    tick: Callable[[], None] = field(default=lambda: None)
+
+    def payload(self, job: Job, folder: Path) -> dict[str, Any]:
+        """What a worker needs for one cell."""
+        return {
+            "job": job.model_dump(mode="json"),
+            "folder": str(folder),
+            "cache": str(self.folder.parent / "cache"),
+            "tracker": self.sweep.tracker,
+            "uri": self.uri,
+            "parent": str(self.folder),
+            "device": self.device,
+        }
+
+    @property
+    def share(self) -> Share:
+        return Share(self.sweep.share.cpus, self.sweep.share.gpus)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the sweep's folder; a second command says who has it, and leaves."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".held").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise GraftError(
+                f"{folder}: held by {holder}; wait for it, or give this sweep another name"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def jobs_of(sweep: Sweep, chosen: Chosen | None = None) -> list[Job]:
+    """Every cell of the grid, checked, with what the search chose for its method and target."""
+    jobs = []
+    for cell in sweep.cells():
+        try:
+            plain = sweep.job_of(cell)
+            job = sweep.job_of(cell, (chosen or {}).get(group_of(plain)))
+        except (ValidationError, KeyError, TypeError) as error:
+            first = error.errors()[0] if isinstance(error, ValidationError) else None
+            said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else f"no such key {error}"
+            raise GraftError(f"grid: the cell {json.dumps(cell)} cannot be: {said}", CONFIG) from error
+        for problem in problems(job):
+            raise GraftError(f"grid: the cell {json.dumps(cell)}: {problem.key}: {problem.sentence}", CONFIG)
+        jobs.append(job)
+    if not jobs:
+        raise GraftError("grid: there is no cell in it; exclude takes all of them away", CONFIG)
+    return list({job.id: job for job in jobs}.values())
+
+
+def group_of(job: Job) -> str:
+    """Cells that share the weights that a search finds."""
+    return f"{job.method}-{job.target}-{job.shots}"
+
+
+def run_grid(sweeping: Sweeping, jobs: list[Job]) -> dict[str, dict[str, Any]]:
+    """Run every cell that is not finished; returns all results by id."""
+    results = {job.id: finished(sweeping.folder / job.id) for job in jobs}
+    waiting = [job for job in jobs if results[job.id] is None]
+    by_id = {job.id: job for job in jobs}
+
+    def ended(key: str, answer: Any) -> None:
+        if isinstance(answer, Failure):
+            job, folder = by_id[key], sweeping.folder / key
+            answer = result_of(job, "failed", str(answer.reason), None, spent(folder))
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / "result.json", answer)
+        results[key] = answer
+
+    run_many(
+        run_payload,
+        [(job.id, sweeping.payload(job, sweeping.folder / job.id)) for job in waiting],
+        share=sweeping.share,
+        on_result=ended,
+        backend=sweeping.sweep.share.backend,
+        tick=sweeping.tick,
+    )
+    return {key: result for key, result in results.items() if result is not None}
+
+
+def run_search(sweeping: Sweeping, say: Callable[[str], None]) -> Chosen:
+    """Search every method that has a space, for every target and number of shots of the grid."""
+    settings = sweeping.sweep.search
+    if settings is None:
+        return {}
+    if settings.seed in {job.seed for job in jobs_of(sweeping.sweep)}:
+        raise GraftError(
+            f"search.seed {settings.seed} is a seed of the grid; scores must come from fresh seeds"
+        )
+    groups = {group_of(job): job for job in jobs_of(sweeping.sweep) if job.method in settings.space}
+    chosen: Chosen = {}
+    for name, job in groups.items():
+        trials = _search_group(sweeping, name, job, say)
+        done = [trial for trial in trials if trial.status == "done"]
+        if not done:
+            raise GraftError(
+                f"search of {name}: no trial finished; see {sweeping.folder / 'search'}", ENVIRONMENT
+            )
+        chosen[name] = {key: float(number) for key, number in done[0].values.items()}
+        words = ", ".join(f"{key} {number:.4g}" for key, number in chosen[name].items())
+        say(f"search of {name}: {len(done)} of {len(trials)} trials to the end; chosen {words}")
+    write_json(sweeping.folder / "search" / "chosen.json", chosen)
+    return chosen
+
+
+def _search_group(sweeping: Sweeping, name: str, job: Job, say: Callable[[str], None]) -> list[Trial]:
+    settings, folder = sweeping.sweep.search, sweeping.folder / "search" / name
+    assert settings is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    tried = Job.model_validate({**job.model_dump(), "seed": settings.seed, "steps": settings.steps})
+    step = settings.steps // settings.rungs
+    rungs = [step * (i + 1) for i in range(settings.rungs)]
+    ledger = folder / "trials.json"
+    known = {str(entry["id"]): Trial(**entry) for entry in (read_json(ledger) if ledger.is_file() else [])}
+
+    def keep(trial: Trial) -> None:
+        known[trial.id] = trial
+        write_json(ledger, [vars(each) for each in known.values()])
+
+    say(f"search of {name}: {settings.trials} trials of {settings.steps} steps")
+    payload = sweeping.payload(tried, folder)
+    payload |= {"rungs": rungs, "score": sweeping.sweep.score.model_dump()}
+    return search(
+        run_trial,
+        settings.space[job.method],
+        trials=settings.trials,
+        seed=settings.seed,
+        mode="max",
+        score_name="score",
+        share=sweeping.share,
+        rungs=rungs,
+        storage=folder,
+        on_trial=keep,
+        payload=payload,
+        known=list(known.values()),
+        backend=sweeping.sweep.share.backend,
+        tick=sweeping.tick,
+    )
+
+
+def best_of(results: Mapping[str, Mapping[str, Any]], sweep: Sweep) -> str | None:
+    """The id of the finished cell with the highest score, or None."""
+    from pipeline.task import worth
+
+    weights = sweep.score.model_dump()
+    worths = {
+        key: worth({s["name"]: s["value"] for s in result["scores"] if s["value"] is not None}, weights)
+        for key, result in results.items()
+        if result["status"] == "done"
+    }
+    return max(worths, key=lambda key: worths[key]) if worths else None

@@ -1,0 +1,72 @@
+"""One cell as a worker runs it: plain values in, a result out, every failure told with its reason."""
+
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cluster.engine import PlainEngine, pick_device
+from cluster.space import Pruned
+from pipeline.cell import Place, result_of, run_cell, spent
+from pipeline.job import Job
+from pipeline.store import write_json
+
+Report = Callable[[int, dict[str, float]], None]
+
+
+def run_payload(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell of the grid. payload: job (its values), folder, cache, tracker, uri, parent, all paths absolute."""
+    return attempt(Job.model_validate(payload["job"]), payload)
+
+
+def run_trial(payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """A trial of the search: the same, with the proposed values, judged at every rung."""
+    job = Job.model_validate(with_values(payload["job"], payload["values"]))
+    weights: Mapping[str, float] = payload["score"]
+
+    def at_rung(step: int, scores: dict[str, float]) -> None:
+        if step < job.steps:
+            report(step, {"score": worth(scores, weights)})
+
+    folder = str(Path(payload["folder"]) / job.id)
+    result = attempt(job, {**payload, "folder": folder}, tuple(payload["rungs"]), at_rung)
+    scores = {score["name"]: score["value"] for score in result["scores"] if score["value"] is not None}
+    entry = {"name": "score", "value": worth(scores, weights) if result["status"] == "done" else None}
+    return {**result, "scores": [*result["scores"], entry]}
+
+
+def worth(scores: Mapping[str, float], weights: Mapping[str, float]) -> float:
+    """The weighted sum that a search maximises; a metric that was not measured (no held-out pictures) adds nothing."""
+    return sum(weight * scores.get(name, 0.0) for name, weight in weights.items())
+
+
+def with_values(job: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The job's values with dotted keys (`weights.distance`) set."""
+    values = dict(job)
+    for key, number in chosen.items():
+        section, _, name = key.partition(".")
+        values[section] = {**values[section], name: number} if name else number
+    return values
+
+
+def attempt(
+    job: Job,
+    payload: Mapping[str, Any],
+    rungs: tuple[int, ...] = (),
+    report: Report = lambda step, scores: None,
+) -> dict[str, Any]:
+    """Run the cell; an error becomes its result, and its traceback lies in log.txt."""
+    folder = Path(payload["folder"])
+    parent = Path(payload["parent"]) if payload.get("parent") else None
+    place = Place(folder, Path(payload["cache"]), payload["tracker"], parent, payload.get("uri"))
+    try:
+        return run_cell(job, place, PlainEngine(pick_device(payload["device"])), rungs, report)
+    except Pruned:
+        raise
+    except Exception as error:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "log.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+        result = result_of(job, "failed", reason, None, spent(folder))
+        write_json(folder / "result.json", result)
+        return result
