@@ -39,7 +39,8 @@ def share_interval(share: float, n: int, level: float = 0.95) -> Interval:
     z = float(stats.norm.ppf((1 + level) / 2))
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * float(np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # At 0 and 1 an end is the share itself; rounding must not push it past.
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
 def seeds_interval(values: Sequence[float], level: float = 0.95) -> Interval:
