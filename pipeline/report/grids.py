@@ -100,6 +100,17 @@ def enlarged(picture: Image.Image, scale: int) -> Image.Image:
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
 
 
+def reduced(picture: Image.Image) -> Image.Image:
+    """The inverse of `enlarged`: the smallest picture that enlarges to exactly this one."""
+    for scale in range(MOST_SCALE, 1, -1):
+        if picture.width % scale == 0 and picture.height % scale == 0:
+            size = (picture.width // scale, picture.height // scale)
+            small = picture.resize(size, Image.Resampling.NEAREST)
+            if enlarged(small, scale).tobytes() == picture.tobytes():
+                return small
+    return picture
+
+
 def _checked(row: Pictures) -> Pictures:
     array = np.asarray(row)
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1] != 3 or len(array) == 0:

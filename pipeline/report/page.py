@@ -16,6 +16,7 @@ from . import tables
 from .content import Column, Comparison, Row
 from .curves import line_plot
 from .gather import Cell, Gathered, curves, training
+from .grids import reduced
 from .pareto import Spot, pareto_plot
 
 STYLE = Path(__file__).with_name("style.css")
@@ -155,7 +156,7 @@ def _verdicts(comparison: Comparison) -> str:
     for verdict in comparison.verdicts:
         *front, words = tables.verdict_cells(verdict)
         state = "same" if words.startswith(SEPARABLE) else "apart"
-        rows.append(_cells(front, f'<td class="{state}">{escape(words)}</td>'))
+        rows.append(f'<tr>{_cells(front)}<td class="{state}">{escape(words)}</td></tr>')
     if not rows:
         return ""
     lead = (
@@ -168,17 +169,17 @@ def _verdicts(comparison: Comparison) -> str:
 def _failures(comparison: Comparison) -> str:
     rows = []
     for index in range(len(comparison.failures)):
-        cell, status, *rest = tables.failure_cells(comparison, index)
+        cell, status, reason, *cost = tables.failure_cells(comparison, index)
         rows.append(
             f'<tr><td class="method">{escape(cell)}</td>'
             f'<td><span class="badge bad">{escape(status)}</span></td>'
         )
-        rows[-1] += "".join(f"<td>{escape(text)}</td>" for text in rest) + "</tr>"
+        rows[-1] += f'<td class="long">{escape(reason)}</td>' + _cells(cost) + "</tr>"
     return _plain_table(tables.FAILURE_HEADS, rows) if rows else ""
 
 
-def _cells(texts: Iterable[str], last: str) -> str:
-    return f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in texts)}{last}</tr>"
+def _cells(texts: Iterable[str]) -> str:
+    return "".join(f"<td>{escape(text)}</td>" for text in texts)
 
 
 def _plain_table(heads: Sequence[str], rows: Sequence[str]) -> str:
@@ -232,8 +233,8 @@ def _flat(values: Mapping[str, Any], front: str = "") -> Iterable[tuple[str, str
 
 
 def _image(picture: Image.Image, words: str) -> str:
-    """A picture as a PNG inside the page."""
-    out = io.BytesIO()
+    """A picture as a PNG inside the page, which enlarges its pixels again."""
+    out, picture = io.BytesIO(), reduced(picture)
     picture.save(out, format="PNG", optimize=True)
     data = base64.b64encode(out.getvalue()).decode()
     size = f'width="{picture.width}" height="{picture.height}"'

@@ -85,9 +85,8 @@ def show(comparison: Comparison, console: Console) -> None:
     if _fits(table, console):
         console.print(table)
     else:
-        heads = heads_of(comparison)
         for row in comparison.rows:
-            console.print(_record(heads, cells_of(comparison, row)))
+            console.print(_row_record(comparison, row))
     console.print(Text(legend(comparison), style="dim"))
     if comparison.verdicts:
         console.print(Text("Paired differences", style="bold"))
@@ -96,8 +95,9 @@ def show(comparison: Comparison, console: Console) -> None:
         if _fits(table, console):
             console.print(table)
         else:
-            for cells in verdicts:
-                console.print(_record(VERDICT_HEADS, cells))
+            for metric, target, shots, method, against, *judged in verdicts:
+                title = f"{metric}, {target}, {shots} shots: {method} against {against}"
+                console.print(_record(["", *VERDICT_HEADS[5:]], [title, *judged]))
     if comparison.failures:
         console.print(Text("Failures", style="bold red"))
         cells_of_all = [failure_cells(comparison, index) for index in range(len(comparison.failures))]
@@ -241,6 +241,15 @@ def _simple_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 def _fits(table: Table, console: Console) -> bool:
     """Whether no cell has to be folded or cut."""
     return console.measure(table, options=console.options.update(width=10_000)).maximum <= console.width
+
+
+def _row_record(comparison: Comparison, row: Row) -> Text:
+    """A row as a line of facts and a line per metric."""
+    facts = [row.target, f"{row.shots} shots", f"seeds {seeds_text(row.seeds)}", f"{row.images:,.0f} images"]
+    facts += [time_text(row.seconds), *_under(row).split("\n")[1:]]
+    heads = [metric_head(comparison, column) for column in comparison.columns]
+    cells = [metric_cell(comparison, row, column) for column in comparison.columns]
+    return _record(["", *heads], [f"{row.method}: {', '.join(facts)}", *cells])
 
 
 def _record(heads: Sequence[str], cells: Sequence[str]) -> Text:

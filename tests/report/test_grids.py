@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.report.grids import GAP, animation, grid, rows_of, save
+from pipeline.report.grids import GAP, animation, enlarged, grid, reduced, rows_of, save
 
 
 def pictures(count: int, side: int, seed: int) -> np.ndarray:
@@ -59,3 +59,9 @@ def test_an_animation_has_all_frames_and_never_ends(tmp_path: Path) -> None:
     animation(frames, tmp_path / "walk.gif")
     with Image.open(tmp_path / "walk.gif") as gif:
         assert (gif.n_frames, gif.info["loop"], gif.size) == (5, 0, frames[0].size)
+
+
+def test_an_enlarged_picture_is_reduced_to_itself_and_another_stays() -> None:
+    picture = Image.fromarray(pictures(1, 16, 0)[0].transpose(1, 2, 0))
+    assert reduced(enlarged(picture, 6)).tobytes() == picture.tobytes()
+    assert reduced(picture).tobytes() == picture.tobytes()
