@@ -16,8 +16,15 @@ from torch import Tensor
 class Pictures(Protocol):
     """An endless stream of pictures, addressed by counter."""
 
-    count: int
-    size: int
+    @property
+    def count(self) -> int:
+        """Pictures in an epoch."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Side in pixels."""
+        ...
 
     def take(self, counters: Tensor) -> Tensor:
         """counters [b] -> uint8 [b, 3, H, W]; the same counter gives the same picture in every process."""
@@ -79,7 +86,7 @@ class StepDraws:
     def noise(self, name: str, sides: Sequence[int]) -> list[Tensor]:
         """Fresh noise maps, one [b, 1, h, h] a side; drawn as one buffer."""
         flat = self.normal(name, sum(side * side for side in sides))
-        maps = flat.split([side * side for side in sides], dim=1)
+        maps = torch.split(flat, [side * side for side in sides], dim=1)
         return [m.unflatten(1, (1, side, side)) for m, side in zip(maps, sides, strict=True)]
 
     def whole_number(self, name: str, low: int, high: int) -> int:

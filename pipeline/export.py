@@ -46,13 +46,15 @@ def export_cell(cell: Path, out: Path) -> Path:
 
 def write_export(model: "Model", out: Path, source: "Model | None" = None) -> Path:
     """Weights, config, card and grid of a model into `out`."""
+    import torch
+
     from models.files import write_whole
     from pipeline.load import save_model
     from pipeline.pictures import write_rows
 
     save_model(model, out)
     if source is None:
-        rows, labels = list(model.draw(latents_of(model, 64)).split(8)), None
+        rows, labels = list(torch.split(model.draw(latents_of(model, 64)), 8)), None
     else:
         z = latents_of(model, 8)
         rows, labels = [source.draw(z), model.draw(z)], ["source", str(model.about.get("method", "adapted"))]

@@ -48,6 +48,6 @@ def invert(
             better = loss < least
             best[better], least[better], apart[better] = codes[better], loss[better], distance[better]
         adam.zero_grad()
-        loss.sum().backward()
+        torch.autograd.backward(loss.sum())
         adam.step()
     return {"codes": best.detach(), "distance": apart.detach()}

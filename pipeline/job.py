@@ -124,7 +124,7 @@ def resolved(
     """Defaults of the method, then the profile, then what the config says. ValidationError names a wrong key."""
     start = dict(entry.profiles[profile])
     merged: dict[str, Any] = {**start, **settings}
-    merged["weights"] = {**start.get("weights", {}), **weights}  # type: ignore[dict-item]
+    merged["weights"] = {**start.get("weights", {}), **weights}
     if "pictures" in entry.settings.model_fields:
         merged["pictures"] = pictures
     return entry.settings.model_validate(merged)
@@ -152,7 +152,8 @@ def problems(job: Job | Pretrain) -> Iterator[Problem]:
         front = "weights" if place[0] == "weights" else "settings"
         name = place[-1]
         fields = entry.settings.model_fields
-        names = list(fields["weights"].annotation.model_fields if front == "weights" else fields)  # type: ignore[union-attr]
+        weights: Any = fields["weights"].annotation
+        names = list(weights.model_fields if front == "weights" else fields)
         if first["type"] == "extra_forbidden":
             yield Problem(f"{front}.{name}", f"unknown key '{front}.{name}'{did_you_mean(name, names)}")
         else:

@@ -1,6 +1,7 @@
 """Models on disk: a folder with model.safetensors, config.json, MODEL_CARD.md and grid.png.
 
-Keys: `G.*` the averaged generator, `D.*` its discriminator, `projector.*` latent compression, `path_mean`, `mean` (of w).
+Keys: `G.*` the averaged generator, `D.*` its discriminator, `projector.*` latent compression, `path_mean`,
+`mean` (of w).
 """
 
 from dataclasses import dataclass, field

@@ -70,7 +70,8 @@ class Nets:
     def follow(self, step: int) -> None:
         """Every EMA twin takes one step towards its network. Parameters only: buffers belong to the model."""
         for name, average in self._method.averages.items():
-            twins, now = list(self.twins[name].parameters()), list(self.modules[name].parameters())
+            twins: list[Tensor] = list(self.twins[name].parameters())
+            now: list[Tensor] = list(self.modules[name].parameters())
             torch._foreach_lerp_(twins, now, 1.0 - average.decay(step))
 
     def state(self) -> dict[str, Tensor]:

@@ -49,6 +49,8 @@ class FromRGB(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         conv, activate = self[0], self[1]
+        assert isinstance(conv, EqualConv)
+        assert isinstance(activate, FusedBias)
         padding = conv.weight.shape[-1] // 2
         return F.leaky_relu_(conv(x, activate.bias * GAIN, GAIN, padding=padding), SLOPE)
 
@@ -142,8 +144,10 @@ class Discriminator(nn.Module):
         """Feature map [B, C, h, h] of `taps[index]`; nothing after it is computed."""
         tap = self.taps[index]
         x = self.convs[0](pictures.contiguous(memory_format=torch.channels_last))
-        for block in self.convs[1 : 1 + tap.block]:
-            x = block(x)
+        for index in range(1, 1 + tap.block):
+            x = self.convs[index](x)
         block = self.convs[1 + tap.block]
+        assert isinstance(block, ResBlock)
         x = block.conv1(x)
-        return x if tap.conv == 1 else block.conv2(x) * GAIN
+        feature: Tensor = x if tap.conv == 1 else block.conv2(x) * GAIN
+        return feature

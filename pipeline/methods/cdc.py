@@ -103,7 +103,8 @@ def patch_logits(nets: Nets, draws: StepDraws, settings: PatchSettings, pictures
     """Logit maps [b, 1, h, h] at this step's tap, one tap for the whole phase."""
     discriminator = nets.of(Discriminator, "D")
     tap = draws.whole_number("tap", 0, min(settings.patch_taps, len(discriminator.taps)))
-    return nets.of(PatchHeads, "heads")(discriminator.tap(pictures, tap), tap)
+    logits: Tensor = nets.of(PatchHeads, "heads")(discriminator.tap(pictures, tap), tap)
+    return logits
 
 
 def image_critic(nets: Nets, draws: StepDraws, settings: PatchSettings) -> Tensors:
