@@ -17,7 +17,8 @@ def orthonormal_bases(codes: Tensor, tolerance: float = 1e-6) -> Tensor:
     """
     u, s, _ = torch.linalg.svd(codes.double().permute(1, 2, 0), full_matrices=False)
     kept = s > tolerance * s[:, :1].clamp_min(1e-30)
-    return (u * kept[:, None, :]).to(codes.dtype)
+    bases: Tensor = (u * kept[:, None, :]).to(codes.dtype)
+    return bases
 
 
 class Projector(nn.Module):
@@ -42,4 +43,5 @@ class Projector(nn.Module):
         inside = torch.einsum("ldn,bln->bld", self.bases, torch.einsum("ldn,bld->bln", self.bases, styles))
         norms = styles.norm(dim=-1, keepdim=True) / inside.norm(dim=-1, keepdim=True).clamp_min(1e-8)
         alphas = self.alphas[:, None]
-        return alphas * inside * norms + (1 - alphas) * styles
+        mixed: Tensor = alphas * inside * norms + (1 - alphas) * styles
+        return mixed

@@ -87,7 +87,7 @@ class StepDraws:
         """Fresh noise maps, one [b, 1, h, h] a side; drawn as one buffer."""
         flat = self.normal(name, sum(side * side for side in sides))
         maps = torch.split(flat, [side * side for side in sides], dim=1)
-        return [m.unflatten(1, (1, side, side)) for m, side in zip(maps, sides, strict=True)]
+        return [m.reshape(-1, 1, side, side) for m, side in zip(maps, sides, strict=True)]
 
     def whole_number(self, name: str, low: int, high: int) -> int:
         """One number for the whole batch, low <= n < high."""
