@@ -101,6 +101,8 @@ def result_of(
     }
     cost = {"seconds": round(seconds, 2), "images_per_second": round(job.images / max(seconds, 1e-9), 2)}
     scores = judged.as_dict() if judged is not None else {"scores": [], "inputs": {}, "inputs_hash": ""}
+    if job.variant:
+        values["variant"] = job.variant
     return {**values, "status": status, "reason": reason, **cost, **scores}
 
 
@@ -134,16 +136,7 @@ def _train_and_judge(
         (place.folder / "table.txt").write_text(method.table() + "\n", encoding="utf-8")
     tracker.begin(job.id, {"table": method.table(), **job.model_dump(mode="json")}, place.parent)
     nets = adaptation_nets(job, settings, method, inputs.source, inputs.projector, engine.device)
-    draws = Draws(
-        job.seed,
-        job.batch,
-        engine.device,
-        inputs.shots,
-        job.data.flip,
-        engine.rank,
-        engine.world,
-        gather=engine.gather,
-    )
+    trainer = Trainer(method, nets, draws_of(job, inputs, engine), engine)
     z = fixed_latents(SHOWN, inputs.source.shape.style_dim).to(engine.device)
     above = inputs.source.draw(z)
 
@@ -161,7 +154,6 @@ def _train_and_judge(
             tracker.log(step, {f"score/{name}": value for name, value in scores.items()})
             report(step, scores)
 
-    trainer = Trainer(method, nets, draws, engine)
     run = Run(place.folder, trainer, tracker, job.every, job.steps, job.batch, sample, at_step)
     run.resume()
     run.go()
@@ -170,6 +162,12 @@ def _train_and_judge(
         write_tensors(place.folder / "judged.safetensors", judgement.arrays)
         save_model(adapted_model(job, inputs, nets), place.folder / "model")
     return judgement
+
+
+def draws_of(job: Job, inputs: Inputs, engine: Engine) -> Draws:
+    """The cell's randomness and its few pictures, for this process."""
+    flip, rank, world = job.data.flip, engine.rank, engine.world
+    return Draws(job.seed, job.batch, engine.device, inputs.shots, flip, rank, world, gather=engine.gather)
 
 
 def _judged(job: Job, inputs: Inputs, nets: Nets, cache: Cache, device: torch.device) -> Judgement:

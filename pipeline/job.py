@@ -52,6 +52,9 @@ class Job(Frozen):
     )
     judge_few: bool = value(False, "judge even against fewer than 100 held-out pictures", "Graft")
     every: Every = Every()
+    variant: str = value(
+        "", "name of its row, where a grid varies more than method, target, shots and seed", "Graft"
+    )
 
     def method_settings(self) -> StepSettings:
         """The method's own settings: profile, then `settings`, then `weights`."""
@@ -60,7 +63,7 @@ class Job(Frozen):
     @property
     def digest(self) -> str:
         """8 hexadecimal digits over everything that decides the result; intervals of writing do not."""
-        return digest_of(self.model_dump(mode="json", exclude={"every"}))
+        return digest_of(self.model_dump(mode="json", exclude={"every", "variant"}))
 
     @property
     def id(self) -> str:
@@ -171,7 +174,7 @@ def problems(job: Job | Pretrain) -> Iterator[Problem]:
 class Score(Frozen):
     """What a search maximises and the best cell has most of: a weighted sum of the cell's numbers, so that the trade is on the table."""
 
-    kid: float = value(-1.0, "weight of the distance to held-out pictures", "Graft", high=0)
+    kid: float = value(-20.0, "weight of the distance to held-out pictures", "Graft", high=0)
     structure: float = value(1.0, "weight of structural consistency", "Graft", low=0)
 
 
@@ -228,6 +231,12 @@ class Sweep(Frozen):
                 _put(values, key, entry)
         for key, number in (chosen or {}).items():
             _put(values, key, number)
+        more = [
+            f"{key}={entry}"
+            for key, entry in cell.items()
+            if key not in ("method", "target", "shots", "seed")
+        ]
+        values["variant"] = " ".join([values["method"], *more]) if more else ""
         return Job.model_validate(values)
 
 

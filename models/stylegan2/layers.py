@@ -159,4 +159,5 @@ class EqualConv(nn.Module):
     def forward(
         self, x: Tensor, bias: Tensor | None = None, gain: float = 1.0, stride: int = 1, padding: int = 0
     ) -> Tensor:
-        return F.conv2d(x, self.weight * (self.scale * gain), bias, stride=stride, padding=padding)
+        weight: Tensor = self.weight * (self.scale * gain)
+        return F.conv2d(x, weight, bias, stride=stride, padding=padding)
