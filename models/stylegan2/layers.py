@@ -144,7 +144,7 @@ class ToRGB(nn.Module):
         """x [B, I, H, W], style [B, D], picture [B, 3, H/2, W/2] -> [B, 3, H, W]."""
         scales = self.conv.modulation(style) * self.conv.scale
         weights = self.conv.weight[0, :, :, 0, 0] * scales[:, None, :]
-        rgb = torch.bmm(weights, x.flatten(2)).unflatten(2, x.shape[2:]) + self.bias
+        rgb = torch.bmm(weights, x.flatten(2)).reshape(-1, 3, *x.shape[2:]) + self.bias
         return rgb if picture is None else rgb + upsample(picture, self.kernel)
 
 
