@@ -8,7 +8,7 @@ from torch import Tensor
 from models.projector import Projector
 from models.stylegan2 import Generator
 from pipeline.nets import Nets
-from pipeline.report.grids import grid
+from pipeline.report.grids import grid, save
 
 
 def as_bytes(pictures: Tensor) -> Tensor:
@@ -36,8 +36,5 @@ def write_rows(
 ) -> Path:
     """Rows of pictures [N, 3, H, W] in [-1, 1] as one PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet = grid([as_bytes(row).numpy() for row in rows], labels, scale)
-    aside = path.with_name(f".{path.name}.part")
-    sheet.save(aside, format="PNG")
-    aside.replace(path)
+    save(grid([as_bytes(row).numpy() for row in rows], labels, scale), path)
     return path
