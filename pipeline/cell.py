@@ -24,6 +24,7 @@ from pipeline.nets import Nets
 from pipeline.pictures import averaged_pictures, fixed_latents, write_rows
 from pipeline.record import begin, settle_machine
 from pipeline.store import Cache, read_json, write_json
+from pipeline.tracking.sync import summary
 from pipeline.tracking.trackers import TRACKERS, Tracker
 from pipeline.trainer import Diverged, Trainer
 from pipeline.training import Run
@@ -85,9 +86,7 @@ def run_cell(
     result = result_of(job, status, reason, judged, spent(place.folder))
     if engine.rank == 0:
         write_json(place.folder / "result.json", result)
-    tracker.end(
-        status, {score["name"]: score["value"] for score in result["scores"] if score["value"] is not None}
-    )
+    tracker.end(status, summary(result), reason)
     engine.barrier()
     return result
 
