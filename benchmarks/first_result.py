@@ -1,0 +1,66 @@
+"""Keep what a reader needs of a finished sweep: `python -m benchmarks.first_result RUNS/first_result OUT`.
+
+Copies the tables, and draws one small grid a target: the ten pictures, the source, and each method's first seed, same z.
+"""
+
+import datetime
+import json
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from pipeline.data.fewshot import few_shots
+from pipeline.report.gather import cell
+from pipeline.report.grids import grid, reduced, rows_of, save
+
+SHOWN = 8
+
+
+def sheet(folders: list[Path], out: Path) -> None:
+    """One target: its pictures above, then the source's row, then each method's."""
+    first = cell(folders[0])
+    shots = few_shots(first.target, first.shots, 0, 64, "crop")
+    above = grid([shots.pictures[:SHOWN].numpy()], ["the pictures"], 1)
+    strips: list[tuple[str, Image.Image]] = []
+    for folder in folders:
+        one = cell(folder)
+        source, adapted = (reduced(row) for row in rows_of(one.samples[-1][1]))
+        strips += [("source", source)] if not strips else []
+        strips.append((one.method, adapted))
+    pictures = [above, *(row for _, row in strips)]
+    together = Image.new("RGB", (max(row.width for row in pictures), sum(row.height + 2 for row in pictures)), "white")
+    top = 0
+    for row in pictures:
+        together.paste(row, (together.width - row.width, top))
+        top += row.height + 2
+    save(together, out)
+
+
+def cpu() -> str:
+    """The processor's name, and how many of it."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.processor()
+
+
+def main(run: Path, out: Path) -> None:
+    """Write OUT: table.md, table.csv, table.json, machine.json, and TARGET.png for every target."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("table.md", "table.csv", "table.json", "sweep.yaml"):
+        shutil.copy(run / name, out / name)
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(run.glob("*/result.json"))]
+    shown = [result for result in results if result["status"] == "done"]
+    order = {"tgan": 0, "cdc": 1, "rssa": 2}
+    shown.sort(key=lambda result: (order.get(result["method"], 9), result["seed"]))
+    for target in dict.fromkeys(result["target"] for result in shown):
+        firsts = {r["method"]: r["id"] for r in reversed(shown) if r["target"] == target}
+        sheet([run / firsts[method] for method in sorted(firsts, key=lambda m: order.get(m, 9))], out / f"{target}.png")
+    about = {"date": datetime.date.today().isoformat(), "machine": cpu(), "cells": len(results)}
+    (out / "machine.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
