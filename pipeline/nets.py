@@ -67,6 +67,7 @@ class Nets:
         for name in names:
             self.optimisers[name].step()
 
+    @torch.no_grad()
     def follow(self, step: int) -> None:
         """Every EMA twin takes one step towards its network. Parameters only: buffers belong to the model."""
         for name, average in self._method.averages.items():
