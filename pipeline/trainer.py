@@ -12,7 +12,7 @@ PATIENCE = 3
 
 
 class Diverged(ArithmeticError):
-    """Three steps in a row had a loss or gradient that is not finite."""
+    """A phase had a loss or gradient that is not finite three times in a row."""
 
 
 class Trainer:
@@ -21,7 +21,7 @@ class Trainer:
     def __init__(self, method: Method, nets: Nets, draws: Draws, engine: Engine, parts: int = 1) -> None:
         self.method, self.nets, self.draws, self.engine, self.parts = method, nets, draws, engine, parts
         self.step_number = 0
-        self.refused = 0
+        self.refused: dict[str, int] = {}
         self.terms: dict[str, Tensor] = {}
 
     def step(self) -> None:
@@ -30,6 +30,7 @@ class Trainer:
             if not phase.when(self.step_number):
                 continue
             self.nets.only(phase.trains)
+            memory = dict(self.nets.memory)
             parts = 1 if phase.whole else self.parts
             for part in range(parts):
                 tensors = phase.forward(
@@ -39,8 +40,9 @@ class Trainer:
                 self.engine.backward(total * (phase.gain / parts))
             if self.engine.sync(self.nets.gradients(phase.trains)):
                 self.nets.move(phase.trains)
-                self.refused = 0
+                self.refused.pop(phase.name, None)
             else:
+                self.nets.memory = memory
                 self._refuse(phase)
         self.nets.follow(self.step_number)
         self.step_number += 1
@@ -59,9 +61,12 @@ class Trainer:
         return total
 
     def _refuse(self, phase: Phase) -> None:
-        """A step that is not finite is not applied; the third in a row ends the run."""
-        self.refused += 1
-        if self.refused >= PATIENCE:
+        """A step that is not finite is not applied; the third in a row of one phase ends the run.
+
+        Counted by phase: while the generator's steps fail, the discriminator's may well go on.
+        """
+        self.refused[phase.name] = self.refused.get(phase.name, 0) + 1
+        if self.refused[phase.name] >= PATIENCE:
             raise Diverged(
                 f"{phase.name} at step {self.step_number}: a gradient was not finite {PATIENCE} times in a row"
             )
@@ -77,13 +82,14 @@ class Trainer:
 
     def state(self) -> dict[str, object]:
         """What a checkpoint holds beside the tensors. Every process must ask."""
-        return {"step": self.step_number, "refused": self.refused, "terms": self.readings()}
+        return {"step": self.step_number, "refused": dict(self.refused), "terms": self.readings()}
 
     def load(self, state: dict[str, object]) -> None:
         """The inverse of `state`."""
-        self.step_number, self.refused = int(str(state["step"])), int(str(state["refused"]))
-        terms = state["terms"]
+        refused, terms = state["refused"], state["terms"]
         assert isinstance(terms, dict)
+        self.step_number = int(str(state["step"]))
+        self.refused = dict(refused) if isinstance(refused, dict) else {}
         self.terms = {
             name: torch.tensor(value, dtype=torch.float64, device=self.engine.device)
             for name, value in terms.items()
