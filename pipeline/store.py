@@ -49,6 +49,7 @@ class Checkpoints:
         aside.mkdir()
         write_tensors(aside / "tensors.safetensors", tensors)
         write_json(aside / "state.json", {**state, "sha256": sha256_of(aside / "tensors.safetensors")})
+        flush_folder(aside)
         if final.exists():
             shutil.rmtree(final)
         aside.rename(final)
@@ -69,7 +70,8 @@ class Checkpoints:
         return None
 
     def _whole(self) -> list[Path]:
-        return sorted(folder for folder in self.folder.glob("[0-9]*") if folder.is_dir())
+        found = self.folder.glob("[0-9]*")
+        return sorted((one for one in found if one.is_dir()), key=lambda one: int(one.name))
 
 
 def flush_folder(folder: Path) -> None:
