@@ -68,10 +68,10 @@ class Run:
                     began, first = time.perf_counter(), step
                 if step % self.every.sample == 0 or step == self.steps:
                     self._draw()
+                self.at_step(step)  # before the checkpoint: a run killed in between does it again
                 asked = self._agreed(stop.is_set())
                 if step % self.every.save == 0 or step == self.steps or asked:
                     self._save()
-                self.at_step(step)
                 if asked and step < self.steps:
                     raise Stopped
 
