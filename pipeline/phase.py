@@ -1,7 +1,7 @@
 """A method as a table: which networks step, when, looking at what, pulled by which terms."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -132,6 +132,12 @@ class Method:
             "  ".join(cell.ljust(width) for cell, width in zip(row[:4], widths, strict=True)) + "  " + row[4]
             for row in rows
         )
+
+
+def pulling(*phases: Phase) -> tuple[Phase, ...]:
+    """The phases without their terms of weight 0, and without those that have no other."""
+    kept = (replace(phase, terms=tuple(t for t in phase.terms if t.weight != 0)) for phase in phases)
+    return tuple(phase for phase in kept if phase.terms)
 
 
 def _words(term: Term) -> str:

@@ -35,7 +35,7 @@ from pipeline.methods.stylegan2 import (
     r1_row,
 )
 from pipeline.nets import Nets
-from pipeline.phase import Method, Phase, Tensors, Term, When
+from pipeline.phase import Method, Phase, Tensors, Term, When, pulling
 
 PARTS = ("source", "heads")
 
@@ -158,8 +158,8 @@ def neighbours(nets: Nets, draws: StepDraws, settings: Settings) -> Tensors:
 
 def with_neighbours(nets: Nets, draws: StepDraws, settings: Settings, image: bool) -> Tensors:
     """A generator row of CDC: its adversarial part and the consistency."""
-    artist = image_artist if image else patch_artist
-    return artist(nets, draws, settings) | neighbours(nets, draws, settings)
+    tensors = (image_artist if image else patch_artist)(nets, draws, settings)
+    return tensors | neighbours(nets, draws, settings) if settings.weights.distance else tensors
 
 
 def critic_rows(settings: PatchSettings) -> tuple[Phase, Phase, Phase]:
@@ -180,7 +180,7 @@ def method(settings: Settings) -> Method:
         Term("distance", itself, ("distance",), settings.weights.distance),
     )
     image, patch = When(every=settings.image_every), When(skip=settings.image_every)
-    phases = (
+    phases = pulling(
         *critic_rows(settings),
         Phase("G_image", ("G",), partial(with_neighbours, settings=settings, image=True), terms, image),
         Phase("G_patch", ("G",), partial(with_neighbours, settings=settings, image=False), terms, patch),

@@ -29,7 +29,7 @@ from pipeline.methods.cdc import PatchSettings, critic_rows, image_artist, patch
 from pipeline.methods.settings import StepWeights, value
 from pipeline.methods.stylegan2 import itself, path_row
 from pipeline.nets import Nets
-from pipeline.phase import Method, Phase, Tensors, Term, When
+from pipeline.phase import Method, Phase, Tensors, Term, When, pulling
 
 PARTS = ("source", "heads", "projector")
 
@@ -159,18 +159,16 @@ def with_structure(nets: Nets, draws: StepDraws, settings: Settings, image: bool
 def method(settings: Settings) -> Method:
     """CDC's rows with self-correlation and disturbance correlation in the place of distance."""
     weights = settings.weights
-    terms = [Term("fool", fool_logistic, ("fake",), weights.fool)]
-    if weights.self:
-        terms.append(Term("self", itself, ("self",), weights.self))
-    if weights.cross:
-        terms.append(Term("cross", itself, ("cross",), weights.cross, When(every=settings.cross_every)))
+    terms = (
+        Term("fool", fool_logistic, ("fake",), weights.fool),
+        Term("self", itself, ("self",), weights.self),
+        Term("cross", itself, ("cross",), weights.cross, When(every=settings.cross_every)),
+    )
     image, patch = When(every=settings.image_every), When(skip=settings.image_every)
-    phases = (
+    phases = pulling(
         *critic_rows(settings),
-        Phase("G_image", ("G",), partial(with_structure, settings=settings, image=True), tuple(terms), image),
-        Phase(
-            "G_patch", ("G",), partial(with_structure, settings=settings, image=False), tuple(terms), patch
-        ),
+        Phase("G_image", ("G",), partial(with_structure, settings=settings, image=True), terms, image),
+        Phase("G_patch", ("G",), partial(with_structure, settings=settings, image=False), terms, patch),
         path_row(settings),
     )
     critic = settings.adam(settings.r1_every)

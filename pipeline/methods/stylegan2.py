@@ -19,7 +19,7 @@ from models.stylegan2 import Discriminator, Generator
 from pipeline.draws import StepDraws
 from pipeline.methods.settings import StepSettings
 from pipeline.nets import Nets
-from pipeline.phase import Method, Phase, Tensors, Term, When
+from pipeline.phase import Method, Phase, Tensors, Term, When, pulling
 
 
 def compressed(nets: Nets, styles: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ def path_row(settings: StepSettings) -> Phase:
 def method(settings: StepSettings, name: str = "stylegan2") -> Method:
     """D, R1, G, path length."""
     fool = Term("fool", fool_logistic, ("fake",), settings.weights.fool)
-    phases = (
+    phases = pulling(
         Phase("D", ("D",), partial(critic, settings=settings), critic_terms(settings)),
         r1_row(settings),
         Phase("G", ("G",), partial(artist, settings=settings), (fool,)),
