@@ -12,6 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pipeline.errors import GraftError
+
 
 class Pictures(Protocol):
     """An endless stream of pictures, addressed by counter."""
@@ -56,6 +58,8 @@ class StepDraws:
 
     def sized(self, count: int) -> "StepDraws":
         """The same rows out of another number of samples (a path-length batch)."""
+        if count % self.stride:
+            raise GraftError(f"{self.phase}: {count} samples cannot be shared by {self.stride} processes")
         return replace(self, count=count)
 
     def group(self, count: int) -> "StepDraws":
@@ -111,7 +115,7 @@ class StepDraws:
         if self.pictures is None:
             raise ValueError("this job has no pictures")
         counters = self._rows(torch.arange(self.step * self.count, (self.step + 1) * self.count))
-        pictures = self.pictures.take(counters).to(self.device).float() / 127.5 - 1
+        pictures = self.pictures.take(counters).to(self.device, torch.get_default_dtype()) / 127.5 - 1
         if not self.flip:
             return pictures
         generator = seeded(torch.device("cpu"), self.seed, self.step, "real", "flip")
@@ -133,9 +137,15 @@ class Draws:
         world: int = 1,
         parts: int = 1,
         gather: Callable[[Tensor], Tensor] = lambda values: values,
+        group: int = 1,
     ) -> None:
-        if batch % (world * parts):
-            raise ValueError(f"a batch of {batch} cannot be shared by {world} processes x {parts} parts")
+        """group: samples that a network compares with each other; a share of the batch holds whole groups."""
+        shares, group = world * parts, min(group, batch)
+        if batch % (shares * group):
+            raise GraftError(
+                f"a batch of {batch} cannot be shared by {world} processes x {parts} parts in groups of {group}; "
+                f"use a multiple of {shares * group}"
+            )
         self._rank, self._world, self._parts = rank, world, parts
         self._first = StepDraws(seed, 0, "", batch, 0, 1, device, pictures, flip, gather)
 
