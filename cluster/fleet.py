@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import secrets
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Literal
 from cluster.dispatch import Crew, dispatch
 from cluster.errors import MachineError
 from cluster.local import HereCrew, ProcessCrew
+from cluster.ray_settings import check_reachable, settle_variables
 from cluster.tasks import (
     Answer,
     Failure,
@@ -63,8 +63,8 @@ def run_many(
     if not listed:
         return {}
     if backend == "ray":
-        with joined(address, local):
-            crew: Crew = _RayCrew(run, share)
+        with joined(address, local) as ray:
+            crew: Crew = _RayCrew(ray, run, share)
             return dispatch(crew, listed, on_result=on_result, tick=tick, retries=retries)
     crew = HereCrew(run) if backend == "here" else ProcessCrew(run, share, local)
     return dispatch(crew, listed, on_result=on_result, tick=tick, retries=retries)
@@ -79,7 +79,7 @@ def joined(address: str | None = None, local: int | None = None) -> Iterator[Any
     is used and left alone. Yields the ray module.
     """
     address = address or os.environ.get("RAY_ADDRESS") or None
-    ray = _ray(alone=address is None)
+    ray = _ray(address)
     if ray.is_initialized():
         yield ray
         return
@@ -94,28 +94,41 @@ def joined(address: str | None = None, local: int | None = None) -> Iterator[Any
         )
     else:
         _join(ray, address, quiet)
-    _silence_raylet()
     try:
-        yield ray
+        with _silent_raylet():
+            yield ray
     finally:
         ray.shutdown()
 
 
-def _ray(alone: bool) -> Any:
-    """The ray module. Some of its settings are read when it is imported, so they are made before.
+@contextlib.contextmanager
+def _silent_raylet() -> Iterator[None]:
+    """Within, Ray does not print its page about a worker's death: the Failure tells it, and stdout is ours.
 
-    RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0, in spite of its name, is what makes a node take 127.0.0.1 for its
-    address, and then all of its servers listen there and nowhere else; ray.init has no argument for it.
+    There is no public switch, log_to_driver=False leaves it on; without the private name it is printed.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Share.environment says it itself
-    if alone:
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        if "RAY_AUTH_MODE" not in os.environ:  # else Ray writes a token into the home folder
-            os.environ["RAY_AUTH_MODE"] = "token"
-            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    elif os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # a client does not turn it on by itself
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError):
+            from ray._private import worker
+
+            if hasattr(worker, "print_to_stdstream"):
+                stack.enter_context(_replaced(worker, "print_to_stdstream", lambda *data, **more: None))
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def _ray(address: str | None) -> Any:
+    """The ray module, its variables set before it is imported."""
+    settle_variables(address)
     try:
         import ray
     except ImportError as error:
@@ -126,6 +139,7 @@ def _ray(alone: bool) -> Any:
 
 
 def _join(ray: Any, address: str, quiet: dict[str, Any]) -> None:
+    check_reachable(address)
     try:
         ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -133,14 +147,6 @@ def _join(ray: Any, address: str, quiet: dict[str, Any]) -> None:
             f"no Ray cluster could be joined at {address} ({one_line(error)}); check that it runs there and, "
             "if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
         ) from error
-
-
-def _silence_raylet() -> None:
-    """A worker's death is told by its Failure; Ray's own page about it would tear the progress display."""
-    with contextlib.suppress(ImportError, AttributeError):  # no public switch: log_to_driver leaves it on
-        from ray._private.ray_logging import global_worker_stdstream_dispatcher
-
-        global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
 
 
 class _Worker:
@@ -174,8 +180,8 @@ class _Member:
 class _RayCrew:
     """One actor a slot, kept for many tasks. One that was asked for may have to wait for its resources."""
 
-    def __init__(self, run: Run, share: Share) -> None:
-        self.ray = _ray(alone=False)
+    def __init__(self, ray: Any, run: Run, share: Share) -> None:
+        self.ray = ray
         self.run = run
         self.share = share
         self.members: list[_Member] = []

@@ -10,8 +10,6 @@ from cluster.fleet import run_many
 from cluster.tasks import Failure, Share
 from tests.cluster.toys import toy
 
-HALF = Share(cpus=0.5)
-
 
 @pytest.fixture(params=["ray", "processes"])
 def workers(request: pytest.FixtureRequest) -> str:
@@ -90,18 +88,18 @@ def test_tick_is_called_while_tasks_run_and_the_handler_of_sigterm_is_given_back
     assert calm.handler_given_back
 
 
-def test_one_retry_is_enough_for_one_death(workers: str, tmp_path: Path) -> None:
+def test_one_retry_is_enough_for_one_death(tmp_path: Path) -> None:
     tasks = {"dead": {"do": "die", "folder": str(tmp_path), "once": True}}
-    assert fleet(workers, tasks, retries=1)["dead"] == {"value": "alive"}
+    assert fleet("processes", tasks, retries=1)["dead"] == {"value": "alive"}
 
 
-def test_half_a_cpu_each_lets_two_run_at_once_on_one(workers: str, tmp_path: Path) -> None:
-    names = ["a", "b", "c", "d"] if workers == "ray" else ["a", "b"]  # that Ray has two CPUs
+def test_fractions_of_a_cpu_let_more_tasks_than_cpus_run_at_once(workers: str, tmp_path: Path) -> None:
+    names = ["a", "b", "c"]
     ring = dict(zip(names, [*names[1:], names[0]], strict=True))
     tasks = {
         me: {"do": "meet", "me": me, "other": other, "folder": str(tmp_path)} for me, other in ring.items()
     }
-    answers = fleet(workers, tasks, share=HALF, local=1)
+    answers = fleet(workers, tasks, share=Share(cpus=0.65))
     assert [answers[name] for name in names] == [{"value": "met"}] * len(names)
 
 
@@ -152,7 +150,9 @@ def test_an_exception_in_on_result_ends_the_run() -> None:
 
 def test_two_tasks_with_one_id_are_refused() -> None:
     with pytest.raises(ValueError, match="same id"):
-        run_many(toy, [("a", {}), ("a", {})], share=HALF, on_result=lambda *_: None, backend="here")
+        run_many(
+            toy, [("a", {}), ("a", {})], share=Share(cpus=0.5), on_result=lambda *_: None, backend="here"
+        )
 
 
 @pytest.mark.parametrize(

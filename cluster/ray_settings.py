@@ -1,0 +1,46 @@
+"""Ray's settings that are variables, read when it is imported or when its processes start."""
+
+import os
+import secrets
+import socket
+
+from cluster.errors import MachineError
+
+PROBE = 5.0  # seconds; Ray itself tries a silent address for two minutes
+
+
+def settle_variables(address: str | None) -> None:
+    """Make the settings for a Ray of our own (None) or for joining one, where nobody has made them.
+
+    RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0, in spite of its name, is what makes a node take 127.0.0.1 for its
+    address, and then all of its servers listen there and nowhere else; ray.init has no argument for it. A
+    driver that joins by a loopback address needs it too, or Ray turns that into the machine's outer one.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Share.environment says it itself
+    if address is None or _host(address) in ("127.0.0.1", "localhost"):
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    if "RAY_AUTH_MODE" in os.environ:
+        return
+    if os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
+        os.environ["RAY_AUTH_MODE"] = "token"  # a client does not turn it on by itself
+    elif address is None:  # else Ray writes a token into the home folder
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
+def check_reachable(address: str) -> None:
+    """Raise MachineError at once if nothing listens at host:port; other forms of address are Ray's affair."""
+    host, port = _host(address), address.rpartition(":")[2]
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), PROBE).close()
+    except OSError as error:
+        raise MachineError(
+            f"no Ray cluster answers at {address} ({error}); start one there with `ray start --head`, or leave "
+            "the address and RAY_ADDRESS away to run on this machine"
+        ) from error
+
+
+def _host(address: str) -> str:
+    return address.removeprefix("ray://").rpartition(":")[0]

@@ -1,0 +1,58 @@
+import socket
+
+import pytest
+
+from cluster.errors import MachineError
+from cluster.ray_settings import check_reachable, settle_variables
+
+NAMES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The environment as Ray would see it, empty of Ray's own."""
+    made: dict[str, str] = {}
+    monkeypatch.setattr("os.environ", made)
+    return made
+
+
+def test_a_ray_of_our_own_is_on_loopback_with_a_fresh_token_and_reports_nothing(
+    variables: dict[str, str],
+) -> None:
+    settle_variables(None)
+    assert variables["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert variables["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+    assert variables["RAY_AUTH_MODE"] == "token"
+    assert len(variables["RAY_AUTH_TOKEN"]) == 64
+
+
+def test_what_somebody_set_stays(variables: dict[str, str]) -> None:
+    variables.update(dict.fromkeys(NAMES, "theirs"))
+    settle_variables(None)
+    assert {variables[name] for name in NAMES} == {"theirs"}
+
+
+@pytest.mark.parametrize(
+    ("address", "loopback"), [("127.0.0.1:6379", True), ("localhost:6379", True), ("head:6379", False)]
+)
+def test_joining_makes_no_token_and_keeps_to_loopback_only_by_a_loopback_address(
+    variables: dict[str, str], address: str, loopback: bool
+) -> None:
+    settle_variables(address)
+    assert "RAY_AUTH_TOKEN" not in variables
+    assert ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" in variables) is loopback
+
+
+def test_a_token_file_turns_the_token_mode_on(variables: dict[str, str]) -> None:
+    variables["RAY_AUTH_TOKEN_PATH"] = "token"
+    settle_variables("head:6379")
+    assert variables["RAY_AUTH_MODE"] == "token"
+
+
+def test_an_address_where_nothing_listens_is_told_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        check_reachable(f"127.0.0.1:{port}")
+    with pytest.raises(MachineError, match=f"no Ray cluster answers at 127.0.0.1:{port}"):
+        check_reachable(f"127.0.0.1:{port}")
+    check_reachable("auto")
