@@ -4,7 +4,9 @@ Keys: `G.*` the averaged generator, `D.*` its discriminator, `projector.*` laten
 `mean` (of w).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ import torch
 from torch import Tensor
 
 from models.files import load_into, read_tensors, sha256_of, write_tensors
+from models.files.tensors import PICKLED
 from models.projector import Projector
 from models.stylegan2 import Discriminator, Generator, Shape
 from pipeline.data.shipped import shipped_sources
 from pipeline.errors import INPUT, GraftError
+from pipeline.nearest import did_you_mean
 from pipeline.store import read_json, write_json
 
 KIND = "stylegan2"
@@ -37,11 +41,22 @@ class Model:
 
     @torch.no_grad()
     def draw(self, z: Tensor, psi: float = 1.0) -> Tensor:
-        """Pictures [B, 3, H, W] in [-1, 1] of z [B, D]: stored noise, truncation, compression."""
+        """Pictures [B, 3, H, W] in [-1, 1] of z [B, D]: stored noise, truncation psi, compression."""
         w = self.generator.mapping(z)
-        styles = self.generator.styles(self.mean + psi * (w - self.mean))
+        # m + (w - m) is not w to the last bit, and an export draws what its training drew.
+        styles = self.generator.styles(w if psi == 1 else self.mean + psi * (w - self.mean))
         styles = styles if self.projector is None else self.projector(styles)
         return self.generator.synthesis(styles).picture.clamp(-1, 1)
+
+    def critic(self) -> Discriminator:
+        """The discriminator, without which nothing can be adapted; GraftError where there is none."""
+        if self.discriminator is None:
+            raise GraftError(
+                f"{self.folder}: adapting needs the source's discriminator, and this model has none; "
+                "name a pretrained source (models that were adapted are exported without theirs)",
+                INPUT,
+            )
+        return self.discriminator
 
     def to(self, device: torch.device) -> "Model":
         """Move every part."""
@@ -64,27 +79,56 @@ def source_folder(name: str) -> Path:
     """The folder of a shipped source, or of a model anywhere; the sentence names what there is."""
     shipped = shipped_sources()
     folder = shipped.get(name, Path(name))
+    if folder.is_file():
+        if folder.suffix in PICKLED:
+            read_tensors(folder)  # says why such a file is refused
+        raise GraftError(f"{name}: one file, but a model is a folder (config.json, model.safetensors)", INPUT)
     if not (folder / "config.json").is_file():
-        known = ", ".join(shipped) or "none"
         raise GraftError(
-            f"{name}: no model here (config.json and model.safetensors); shipped: {known}", INPUT
+            f"{name}: no model here (config.json and model.safetensors){did_you_mean(name, shipped)}", INPUT
         )
     return folder
+
+
+def shape_in(tensors: Mapping[str, Tensor]) -> Shape | None:
+    """The sizes that the tensors of an exported generator speak of; None where they speak of none."""
+    mapping = [key for key in tensors if fnmatch(key, "G.style.*.weight")]
+    try:
+        widths = {4: tensors["G.input.input"].shape[1]}
+        while (key := f"G.convs.{2 * (len(widths) - 1)}.conv.weight") in tensors:
+            widths[4 << len(widths)] = tensors[key].shape[1]
+        return Shape(max(widths), widths, tensors[mapping[0]].shape[0], len(mapping))
+    except (KeyError, IndexError, ValueError):
+        return None
+
+
+def _asked_by(config: Path, shape: Shape, found: Shape | None) -> str:
+    """What decides the network's shapes, and the value of it that would fit the tensors."""
+    asked = f"the network in {config.name}"
+    if found is None or found == shape:
+        return asked
+    mine, theirs = shape.as_dict(), found.as_dict()
+    flat = [{**v, **{f"widths.{side}": w for side, w in v["widths"].items()}} for v in (mine, theirs)]
+    fits = [f"network.{k}: {v}" for k, v in flat[1].items() if k != "widths" and flat[0].get(k) != v]
+    return f"{asked} (where {', '.join(fits)} would fit)"
 
 
 def load_model(name: str) -> Model:
     """A shipped source by its name, or the folder of an exported model."""
     folder = source_folder(name)
     config, weights = folder / "config.json", folder / "model.safetensors"
-    about = read_json(config)
+    try:
+        about = read_json(config)
+    except GraftError as error:
+        raise GraftError(f"{error}; export or fetch the model again", INPUT) from error
     if not isinstance(about, dict) or about.get("kind") != KIND or "network" not in about:
-        raise GraftError(f"{config}: not the card of a {KIND} model (no kind or network in it)", INPUT)
+        raise GraftError(f"{config}: not the card of a {KIND} model (no kind and network in it)", INPUT)
     try:
         shape = Shape.from_dict(about["network"])
     except (KeyError, ValueError, TypeError) as error:
         raise GraftError(f"{config}: its network cannot be built: {error}", INPUT) from error
     tensors = read_tensors(weights)
-    generator, setting = Generator(shape), f"the network in {config.name}"
+    generator, setting = Generator(shape), _asked_by(config, shape, shape_in(tensors))
     load_into(generator, tensors, "G.", weights, setting)
     discriminator = projector = None
     if any(key.startswith("D.") for key in tensors):
