@@ -20,6 +20,16 @@ def heldout_of(name: str) -> Path:
     return FOLDER / _known(name) / "heldout.tar.gz"
 
 
+def credits_of(name: str) -> str:
+    """Whom the pictures of a shipped set are by, and under which licence; "" for pictures from elsewhere."""
+    if name not in NAMES:
+        return ""
+    text = (FOLDER / "CREDITS.md").read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+    work, author, licence = (cell.strip().strip('"') for cell in row.strip("| ").split("|")[2:])
+    return f"{work}, {licence}" if author in work else f"{work} by {author}, {licence}"
+
+
 def shipped_sources() -> dict[str, Path]:
     """Folders of the shipped source models (model.safetensors, config.json, ...) by name."""
     found = sorted((FOLDER / "sources").glob("*/config.json"))

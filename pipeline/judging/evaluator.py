@@ -122,7 +122,7 @@ def judge(
         of_heldout = {key: inputs[key] for key in ("heldout", "eye")}
         real = cache(
             f"heldout-{hashed(of_heldout)}",
-            lambda: {"features": _features(as_saved(heldout), settings, eye, device)},
+            lambda: {"features": features_of(as_saved(heldout), settings, eye, device)},
         )
         kid, each = kid_score(plain(looked.features), plain(real["features"]), eye.name, settings)
         scores.insert(0, kid)
@@ -131,7 +131,7 @@ def judge(
 
 
 @torch.no_grad()
-def _features(pictures: Tensor, settings: Judging, eye: Eye, device: torch.device | str) -> Tensor:
+def features_of(pictures: Tensor, settings: Judging, eye: Eye, device: torch.device | str) -> Tensor:
     """[m, 3, H, W] -> [m, F] on the CPU."""
     parts = torch.split(pictures, settings.batch)
     return torch.cat([eye.features(part.to(device)).cpu() for part in parts])

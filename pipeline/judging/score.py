@@ -1,5 +1,6 @@
 """One number of a judgement, with everything that is needed to read it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -26,3 +27,13 @@ class Score:
     def as_dict(self) -> dict[str, Any]:
         """Plain data for result.json."""
         return asdict(self)
+
+
+def score_lines(scores: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One aligned line a score, as a terminal shows it: value, interval, network, n."""
+    lines = []
+    for score in scores:
+        value = "none" if score["value"] is None else f"{score['value']:.4f}"
+        interval = "" if score["low"] is None else f"  [{score['low']:.4f}, {score['high']:.4f}]"
+        lines.append(f"  {score['name']:<10} {value}{interval}  ({score['network']}, n {score['n']})")
+    return lines
