@@ -10,7 +10,7 @@ EXAMPLE = "python -m pipeline.adapt configs/adapt_lorelei.yaml method=rssa steps
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments("adapt", EXAMPLE)
-    parser.add_argument("config", help="a YAML file: configs/adapt_*.yaml")
+    parser.add_argument("config", nargs="?", help="a YAML file: configs/adapt_*.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values over those of the file")
     parser.add_argument(
         "--runs", default="runs/adapt", type=Path, help="folder of cells (default: runs/adapt)"
@@ -20,18 +20,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--explain", metavar="KEY", help="say what a key means, its range, default and source"
     )
-    given = parser.parse_args(argv)
+    given = parser.parse_intermixed_args(argv)
+    if given.config is None and given.explain is None:
+        parser.error("the following arguments are required: config")
+    from pipeline.job import Job, explained
+    from pipeline.problems import problems
+    from pipeline.read import read
+
+    job = read(given.config, given.overrides, Job, problems) if given.config is not None else Job()
+    if given.explain is not None:
+        print(explained(Job, given.explain, job.method))
+        return 0
     from cluster.engine import open_engine
     from pipeline.cell import Place, run_cell
     from pipeline.errors import CELLS_FAILED
-    from pipeline.job import Job, explained, problems
-    from pipeline.read import read
     from pipeline.tracking.progress import CellView, Progress
 
-    job = read(given.config, given.overrides, Job, problems)
-    if given.explain:
-        print(explained(job, given.explain))
-        return 0
     engine = open_engine(given.device)
     folder = given.runs / job.id
     place = Place(folder, given.runs / "cache", given.tracker)
@@ -53,13 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def report_of(result: dict[str, object], folder: Path) -> str:
     """The lines at the end: every number with its network, and where the pictures are."""
-    lines = [f"{result['id']}: {result['status']}" + (f" ({result['reason']})" if result["reason"] else "")]
+    from pipeline.judging.score import score_lines
+
     scores = result["scores"]
     assert isinstance(scores, list)
-    for score in scores:
-        value = "none" if score["value"] is None else f"{score['value']:.4f}"
-        interval = "" if score["low"] is None else f"  [{score['low']:.4f}, {score['high']:.4f}]"
-        lines.append(f"  {score['name']:<10} {value}{interval}  ({score['network']}, n {score['n']})")
+    said = f"{result['id']}: {result['status']}" + (f" ({result['reason']})" if result["reason"] else "")
+    lines = [said, *score_lines(scores)]
     return "\n".join([*lines, f"  pictures   {folder / 'samples'}", f"  model      {folder / 'model'}"])
 
 

@@ -11,7 +11,7 @@ from models.patch_heads import PatchHeads
 from models.projector import Projector
 from models.stylegan2 import Discriminator, Generator, Shape
 from pipeline.draws import seeded
-from pipeline.errors import CONFIG, INPUT, GraftError
+from pipeline.errors import CONFIG, GraftError
 from pipeline.job import Job, Pretrain
 from pipeline.load import Model
 from pipeline.methods import METHODS
@@ -58,11 +58,7 @@ def adaptation_nets(
     device: torch.device,
 ) -> Nets:
     """The source's pair to start from, and the parts that the method names."""
-    if source.discriminator is None:
-        raise GraftError(
-            f"{source.folder}: a source model needs its discriminator, and this one has none", INPUT
-        )
-    discriminator = copy.deepcopy(source.discriminator)
+    discriminator = copy.deepcopy(source.critic())
     discriminator.group = settings.stddev_group
     modules: dict[str, nn.Module] = {"G": copy.deepcopy(source.generator), "D": discriminator}
     parts = METHODS[job.method].parts

@@ -14,10 +14,13 @@ from cluster.engine import Engine
 from models.files import write_tensors
 from models.stylegan2 import Generator
 from pipeline.building import adaptation_nets
+from pipeline.data.shipped import credits_of
 from pipeline.draws import Draws
 from pipeline.inputs import Inputs, open_inputs
 from pipeline.job import Job
-from pipeline.judging.evaluator import Judgement, judge
+from pipeline.judging import Judging
+from pipeline.judging.evaluator import Cache as Judged
+from pipeline.judging.evaluator import Draw, Judgement, judge, uncached
 from pipeline.load import Model, mean_style, save_model
 from pipeline.methods import METHODS
 from pipeline.nets import Nets
@@ -165,8 +168,17 @@ def _train_and_judge(
 
 def draws_of(job: Job, inputs: Inputs, engine: Engine) -> Draws:
     """The cell's randomness and its few pictures, for this process."""
-    flip, rank, world = job.data.flip, engine.rank, engine.world
-    return Draws(job.seed, job.batch, engine.device, inputs.shots, flip, rank, world, gather=engine.gather)
+    return Draws(
+        job.seed,
+        job.batch,
+        engine.device,
+        inputs.shots,
+        job.data.flip,
+        engine.rank,
+        engine.world,
+        gather=engine.gather,
+        group=job.method_settings().stddev_group,
+    )
 
 
 def _judged(job: Job, inputs: Inputs, nets: Nets, cache: Cache, device: torch.device) -> Judgement:
@@ -175,17 +187,24 @@ def _judged(job: Job, inputs: Inputs, nets: Nets, cache: Cache, device: torch.de
     def keep(key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         return cache.get("judging", key, make)
 
+    return judged_beside_source(lambda z: averaged_pictures(nets, z, device), inputs, job.judge, device, keep)
+
+
+def judged_beside_source(
+    draw: Draw, inputs: Inputs, settings: Judging, device: torch.device, cache: Judged = uncached
+) -> Judgement:
+    """Every metric of an adapted generator: draw is z [B, D] -> pictures [B, 3, H, W] in [-1, 1]."""
     return judge(
-        lambda z: averaged_pictures(nets, z, device),
+        draw,
         inputs.source.draw,
         inputs.shots.pictures,
         inputs.heldout,
-        job.judge,
+        settings,
         inputs.eye,
         inputs.edges,
         style_dim=inputs.source.shape.style_dim,
         source_hash=inputs.source.sha256,
-        cache=keep,
+        cache=cache,
         device=device,
     )
 
@@ -193,8 +212,14 @@ def _judged(job: Job, inputs: Inputs, nets: Nets, cache: Cache, device: torch.de
 def adapted_model(job: Job, inputs: Inputs, nets: Nets) -> Model:
     """The averaged generator with its projector, as it is exported."""
     generator = nets.averaged(Generator, "G")
-    about = {"name": job.id, "method": job.method, "target": job.target, "shots": job.shots, "seed": job.seed}
-    about |= {"source": job.source, "source_sha256": inputs.source.sha256, "config_hash": job.digest}
-    about |= {"steps": job.steps, "pictures_seen": job.images}
-    mean = mean_style(generator)
+    about, mean = about_adapted(job, inputs.source, job.steps), mean_style(generator)
     return Model(generator.shape, generator, None, inputs.projector, nets.memory["path_mean"], mean, about)
+
+
+def about_adapted(job: Job, source: Model, steps: int) -> dict[str, Any]:
+    """What the card says of how a model was adapted, and whose pictures are in it."""
+    about = {"name": job.id, "method": job.method, "target": job.target, "shots": job.shots, "seed": job.seed}
+    about |= {"source": job.source, "source_sha256": source.sha256, "config_hash": job.digest}
+    about |= {"steps": steps, "pictures_seen": steps * job.batch}
+    credits = [str(source.about.get("credits") or ""), credits_of(job.target)]
+    return about | {"credits": "; ".join(filter(None, credits))}

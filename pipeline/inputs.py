@@ -1,7 +1,8 @@
 """What a cell needs before it can start: its source, its few pictures, the held-out ones, the eyes that judge."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from pipeline.data.held import Held, open_set
 from pipeline.data.shipped import NAMES, heldout_of
 from pipeline.errors import INPUT, GraftError
 from pipeline.inversion import invert
-from pipeline.job import Job
+from pipeline.job import Evaluation, Job
 from pipeline.judging.evaluator import hashed
 from pipeline.load import Model, load_model
 from pipeline.methods import METHODS
@@ -47,45 +48,75 @@ class Inputs:
         }
 
 
-def weight_folders(job: Job) -> list[Path]:
-    """Where files of judging networks may lie: the job's folder, then GRAFT_WEIGHTS."""
-    return [Path(where) for where in (job.judge_weights, os.environ.get("GRAFT_WEIGHTS")) if where]
+def eyes(own: str | None, device: torch.device) -> tuple[Eye, Edges]:
+    """The networks that judge, on `device`: from the folder `own`, then GRAFT_WEIGHTS, else the built-in ones."""
+    folders = [Path(where) for where in (own, os.environ.get("GRAFT_WEIGHTS")) if where]
+    eye, edges = find_eye(folders), find_edges(folders)
+    for judge in (eye, edges):
+        if isinstance(judge, torch.nn.Module):
+            judge.to(device)
+    return eye, edges
 
 
-def heldout_pictures(job: Job, size: int) -> Tensor | None:
-    """The pictures to judge against: the job's own, else those of a shipped target, else none."""
-    where = (
-        job.heldout if job.heldout is not None else heldout_of(job.target) if job.target in NAMES else None
-    )
-    if where is None:
+def heldout_pictures(
+    own: str | None, domain: str, size: int, fit: str, few: bool | None = None
+) -> Tensor | None:
+    """The pictures to judge against: the job's own, else those of a shipped domain, else none.
+
+    A shipped name means the pictures of that set that no training sees. few: take less than ENOUGH of them too;
+    None where the config has no such key.
+    """
+    name = own or domain
+    if own is None and name not in NAMES:
         return None
-    opened = open_set(where, size, job.data.fit)
+    where = heldout_of(name) if name in NAMES else name
+    opened = open_set(where, size, fit)
     if not isinstance(opened, Held):
         raise GraftError(f"{where}: too many pictures to judge against; name a smaller set", INPUT)
-    if opened.count < ENOUGH and not job.judge_few:
+    if opened.count < ENOUGH and not few:
+        anyway = "" if few is None else ", or pass judge_few=true"
         raise GraftError(
             f"{where}: {opened.count} held-out pictures are too few for a distance (at least {ENOUGH}); "
-            "leave heldout out, or pass judge_few=true",
+            f"name more, leave heldout out{anyway}",
             INPUT,
         )
     return opened.pictures
 
 
+def judging_inputs(asked: Job | Evaluation, seed: int, device: torch.device) -> Inputs:
+    """What a judgement needs, on `device`; compresses nothing. `seed` orders the few pictures as a stream."""
+    source = load_model(asked.source).to(device)
+    size, fit = source.shape.size, asked.data.fit
+    found = few_shots(asked.target, asked.shots, 0, size, fit)
+    shots = Held(found.pictures, found.fields, seed, found.names, found.notes)
+    heldout = heldout_pictures(asked.heldout, asked.target, size, fit, asked.judge_few)
+    return Inputs(source, shots, heldout, *eyes(asked.judge_weights, device), None)
+
+
 def open_inputs(job: Job, cache: Cache, device: torch.device) -> Inputs:
     """Everything on `device`; the inversion, if the method compresses latents, from the cache or made now."""
-    source = load_model(job.source).to(device)
-    found = few_shots(job.target, job.shots, 0, source.shape.size, job.data.fit)
-    shots = Held(found.pictures, found.fields, job.seed, found.names, found.notes)
-    folders = weight_folders(job)
-    eye, edges = find_eye(folders), find_edges(folders)
-    for judge in (eye, edges):
-        if isinstance(judge, torch.nn.Module):
-            judge.to(device)
-    heldout = heldout_pictures(job, source.shape.size)
-    projector = None
-    if "projector" in METHODS[job.method].parts:
-        projector = compression(job, source, shots.pictures, cache, device)
-    return Inputs(source, shots, heldout, eye, edges, projector)
+    inputs = judging_inputs(job, job.seed, device)
+    if "projector" not in METHODS[job.method].parts:
+        return inputs
+    return replace(inputs, projector=compression(job, inputs.source, inputs.shots.pictures, cache, device))
+
+
+def look_at_inputs(jobs: Iterable[Job]) -> None:
+    """Open what these cells need, each thing once, so that a bad file is named before any of them starts."""
+    seen = set()
+    for job in jobs:
+        what = (
+            job.source,
+            job.target,
+            job.heldout,
+            job.shots,
+            job.data.fit,
+            job.judge_weights,
+            job.judge_few,
+        )
+        if what not in seen:
+            seen.add(what)
+            judging_inputs(job, job.seed, torch.device("cpu")).source.critic()
 
 
 def compression(job: Job, source: Model, pictures: Tensor, cache: Cache, device: torch.device) -> Projector:

@@ -2,16 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import product
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
+from pydantic.fields import FieldInfo
 
+from pipeline.explain import explain, section_of
 from pipeline.judging.settings import Judging
 from pipeline.methods import METHODS, PRETRAINING, Entry
 from pipeline.methods.settings import Frozen, StepSettings, value
-from pipeline.read import Problem, explain
 
 
 class Reading(Frozen):
@@ -79,6 +80,19 @@ class Job(Frozen):
         return self.steps * self.batch
 
 
+class Evaluation(Frozen):
+    """What a model is judged by; as in a cell's config."""
+
+    source: str = value("", "the source of an adapted model", "Graft")
+    target: str = value("", "what it was adapted to; empty for a source model", "Graft")
+    heldout: str | None = value(None, "pictures to judge against; a shipped set has its own", "Graft")
+    shots: int = value(10, "pictures of the target that were seen", "Graft", "pictures", low=1)
+    data: Reading = Reading()
+    judge: Judging = Judging()
+    judge_weights: str | None = value(None, "folder with files of judging networks", "Graft")
+    judge_few: bool = value(False, "judge even against fewer than 100 held-out pictures", "Graft")
+
+
 class Network(Frozen):
     """Sizes of a StyleGAN2 pair."""
 
@@ -133,46 +147,8 @@ def resolved(
     return entry.settings.model_validate(merged)
 
 
-def problems(job: Job | Pretrain) -> Iterator[Problem]:
-    """What the schema leaves free: method, profile, weights and settings, each against the method's own file."""
-    from pipeline.nearest import did_you_mean
-
-    table: Mapping[str, Entry] = METHODS if isinstance(job, Job) else PRETRAINING
-    if job.method not in table:
-        yield Problem("method", f"unknown method '{job.method}'{did_you_mean(job.method, list(table))}")
-        return
-    entry = table[job.method]
-    if job.profile not in entry.profiles:
-        yield Problem(
-            "profile", f"'{job.method}' has the profiles {', '.join(entry.profiles)}, not '{job.profile}'"
-        )
-        return
-    try:
-        settings = job.method_settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = [str(part) for part in first["loc"]]
-        front = "weights" if place[0] == "weights" else "settings"
-        name = place[-1]
-        fields = entry.settings.model_fields
-        weights: Any = fields["weights"].annotation
-        names = list(weights.model_fields if front == "weights" else fields)
-        if first["type"] == "extra_forbidden":
-            yield Problem(f"{front}.{name}", f"unknown key '{front}.{name}'{did_you_mean(name, names)}")
-        else:
-            yield Problem(
-                f"{front}.{name}", f"'{front}.{name}': {first['msg'].lower()}, not {first['input']!r}"
-            )
-        return
-    group = settings.stddev_group
-    if job.batch > group and job.batch % group:
-        yield Problem(
-            "batch", f"'batch' of {job.batch} cannot be split into groups of {group} (settings.stddev_group)"
-        )
-
-
 class Score(Frozen):
-    """What a search maximises and the best cell has most of: a weighted sum of the cell's numbers, so that the trade is on the table."""
+    """What a search maximises: a weighted sum of the cell's numbers, so that the trade is on the table."""
 
     kid: float = value(-20.0, "weight of the distance to held-out pictures", "Graft", high=0)
     structure: float = value(1.0, "weight of structural consistency", "Graft", low=0)
@@ -248,9 +224,30 @@ def _put(values: dict[str, Any], key: str, entry: Any) -> None:
     values[last] = {**values[last], **entry} if isinstance(entry, dict) and last in values else entry
 
 
-def explained(job: Job, key: str) -> str:
-    """Meaning, unit, range, default and source of a key; weights and settings as this job's method has them."""
-    fields = METHODS[job.method].settings.model_fields
-    weights = fields["weights"].annotation
+def inside(entry: Entry) -> dict[str, dict[str, FieldInfo]]:
+    """The weights and the settings of a method, each with what its file says of them."""
+    fields = dict(entry.settings.model_fields)
+    weights = section_of(fields.pop("weights").annotation)
     assert weights is not None
-    return explain(Job, key, {"weights": weights.model_fields, "settings": fields})
+    return {"weights": dict(weights.model_fields), "settings": fields}
+
+
+def explained(model: type[Job | Pretrain | Sweep], key: str, first: str = "") -> str:
+    """Meaning, unit, range, default and source of a key of a config.
+
+    Weights and settings are explained as the method `first` has them, else as the first method that does. Under a
+    sweep, keys of a cell may stand without the `job.` before them, as they do in its grid.
+    """
+    if model is Sweep and key.split(".")[0] not in Sweep.model_fields:
+        model = Job
+    table = PRETRAINING if model is Pretrain else METHODS
+    order = sorted(table, key=lambda name: name != first)
+    prefix = "job." if model is Sweep else ""
+    free: dict[str, dict[str, FieldInfo]] = {f"{prefix}weights": {}, f"{prefix}settings": {}}
+    for name in reversed(order):
+        for front, fields in inside(table[name]).items():
+            free[prefix + front] |= fields
+    text = explain(model, key, free)
+    front, _, last = key.removeprefix(prefix).partition(".")
+    owners = [name for name in table if last in inside(table[name]).get(front, {})]
+    return f"{text}\n  methods  {', '.join(owners)}" if owners else text

@@ -16,7 +16,7 @@ from pipeline.explain import choices, dotted_keys, expected, explain, field_at, 
 from pipeline.nearest import did_you_mean, nearest
 from pipeline.yaml_lines import COMMAND_LINE, Located, located
 
-__all__ = ["Problem", "explain", "read"]
+__all__ = ["Problem", "explain", "read", "read_words"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -39,7 +39,21 @@ def read(
     check: looks into keys that the model leaves free; its first Problem is raised with file and line.
     """
     path = Path(path)
-    config = _with_base(path)
+    return _resolved(_with_base(path), overrides, model, path, check)
+
+
+def read_words(values: dict[str, Any], overrides: Sequence[str], model: type[M]) -> M:
+    """The same where a verb has no file: its own options as `values`, and overrides."""
+    return _resolved(Located(values), overrides, model, Path(COMMAND_LINE), None)
+
+
+def _resolved(
+    config: Located,
+    overrides: Sequence[str],
+    model: type[M],
+    path: Path,
+    check: Callable[[M], Iterable[Problem]] | None,
+) -> M:
     for override in overrides:
         _put(config, override)
     try:

@@ -11,7 +11,7 @@ EXAMPLE = "python -m pipeline.sweep configs/sweep_rssa.yaml grid.seed=[0,1]"
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments("sweep", EXAMPLE)
-    parser.add_argument("config", help="a YAML file: configs/sweep_*.yaml")
+    parser.add_argument("config", nargs="?", help="a YAML file: configs/sweep_*.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values over those of the file")
     parser.add_argument(
         "--runs", type=Path, help="folder of runs (default: runs; in a Ray job: ~/graft/runs)"
@@ -21,14 +21,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--explain", metavar="KEY", help="say what a key means, its range, default and source"
     )
-    given = parser.parse_args(argv)
-    from pipeline.job import Sweep
-    from pipeline.read import explain, read
+    given = parser.parse_intermixed_args(argv)
+    if given.config is None and given.explain is None:
+        parser.error("the following arguments are required: config")
+    from pipeline.job import Sweep, explained
 
-    sweep = read(given.config, given.overrides, Sweep)
-    if given.explain:
-        print(explain(Sweep, given.explain))
+    if given.explain is not None:
+        print(explained(Sweep, given.explain))
         return 0
+    from pipeline.inputs import look_at_inputs
+    from pipeline.problems import sweep_problems
+    from pipeline.read import read
+
+    sweep = read(given.config, given.overrides, Sweep, sweep_problems)
+    look_at_inputs(sweep.job_of(cell) for cell in sweep.cells())
     runs = (given.runs or default_runs()).absolute()
     return run_sweep(sweep, runs, (given.exports or runs.parent / "exports").absolute(), given.device)
 

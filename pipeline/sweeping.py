@@ -18,7 +18,8 @@ from cluster.space import Trial
 from cluster.tasks import Failure, Share
 from pipeline.cell import finished, result_of, spent
 from pipeline.errors import CONFIG, ENVIRONMENT, GraftError
-from pipeline.job import Job, Sweep, problems
+from pipeline.job import Job, Sweep
+from pipeline.problems import problems
 from pipeline.store import read_json, write_json
 from pipeline.task import run_payload, run_trial
 
@@ -125,10 +126,6 @@ def run_search(sweeping: Sweeping, say: Callable[[str], None]) -> Chosen:
     settings = sweeping.sweep.search
     if settings is None:
         return {}
-    if settings.seed in {job.seed for job in jobs_of(sweeping.sweep)}:
-        raise GraftError(
-            f"search.seed {settings.seed} is a seed of the grid; scores must come from fresh seeds"
-        )
     groups = {group_of(job): job for job in jobs_of(sweeping.sweep) if job.method in settings.space}
     chosen: Chosen = {}
     for name, job in groups.items():

@@ -32,7 +32,7 @@ def model_of(kind: str) -> type[BaseModel]:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_config_is_read_and_resolved(name, monkeypatch):
-    from pipeline.job import problems
+    from pipeline.problems import problems
 
     monkeypatch.chdir(ROOT)
     kind = kind_of(name)
