@@ -1,21 +1,16 @@
 """`sync`: complete the MLflow mirror from what lies on disk."""
 
-import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from .errors import ENVIRONMENT, INPUT, GraftError
-from .tracking.card import tracking_uri, without_login
-from .tracking.mlflow_tracker import refusals
-from .tracking.sync import complete
+from pipeline.cli import arguments, run
 
-EXAMPLE = "example: python -m pipeline.sync runs/few_shot --uri http://127.0.0.1:5000"
+EXAMPLE = "python -m pipeline.sync runs/demo --uri http://127.0.0.1:5000"
 
 
-def main(argv: list[str]) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Mirror each folder (a sweep or one cell) to MLflow; running it again sends nothing twice."""
-    parser = argparse.ArgumentParser(
-        "graft sync", description=(main.__doc__ or "").split("\n")[0], epilog=EXAMPLE
-    )
+    parser = arguments("sync", EXAMPLE)
     parser.add_argument(
         "folders", nargs="+", type=Path, metavar="FOLDER", help="runs/SWEEP or runs/SWEEP/CELL"
     )
@@ -23,6 +18,11 @@ def main(argv: list[str]) -> int:
         "--uri", help="tracking URI (default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here)"
     )
     asked = parser.parse_args(argv)
+    from pipeline.errors import ENVIRONMENT, INPUT, GraftError
+    from pipeline.tracking.card import tracking_uri, without_login
+    from pipeline.tracking.mlflow_tracker import refusals
+    from pipeline.tracking.sync import complete
+
     for folder in asked.folders:
         if not folder.is_dir():
             raise GraftError(f"{folder}: no such folder; pass the folder of a sweep or of a cell", INPUT)
@@ -38,6 +38,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    from pipeline.cli import run
-
     raise SystemExit(run(main))

@@ -1,37 +1,32 @@
 """`graft data`: packs pictures into shards, and says what is in a set."""
 
-import argparse
-import sys
+from argparse import Namespace
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from pipeline.data.check import SHOWN, check
-from pipeline.data.pack import ENCODINGS, LABELS, Choices, Packed, pack
-from pipeline.data.pictures import FITS
-from pipeline.errors import INPUT, GraftError
+from pipeline.cli import Arguments, arguments, run
 
-EXAMPLE = """examples:
-  graft data check lorelei
-  graft data check pictures/mine
-  graft data pack pictures/mine shards/mine --size 64 --fit crop --heldout 500
-"""
+if TYPE_CHECKING:
+    from pipeline.data.pack import Packed
 
-
-def main(argv: Sequence[str]) -> int:
-    """Runs `data` with the words after it; returns the exit code (0 done, 2 the command, 3 the pictures)."""
-    try:
-        asked = _parser().parse_args(list(argv))
-    except SystemExit as leaving:  # argparse has said what is wrong, or shown the help
-        return int(leaving.code or 0)
-    try:
-        return _pack(asked) if asked.verb == "pack" else _check(asked)
-    except GraftError as error:
-        if asked.debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+EXAMPLE = "graft data check lorelei"
+PACK_EXAMPLE = "example:  graft data pack pictures/mine shards/mine --size 64 --fit crop --heldout 500"
+CHECK_EXAMPLE = "example:  graft data check pictures/mine"
+# As in pipeline.data.pictures and .pack, which load torch: the help must not.
+FITS = ("refuse", "crop", "resize")
+ENCODINGS = ("keep", "webp", "png")
+LABELS = ("none", "folder")
 
 
-def _pack(asked: argparse.Namespace) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `data` with the words after it; returns the exit code. Raises GraftError."""
+    asked = _parser().parse_args(argv)
+    return _pack(asked) if asked.verb == "pack" else _check(asked)
+
+
+def _pack(asked: Namespace) -> int:
+    from pipeline.data.pack import Choices, pack
+
     choices = Choices(
         size=asked.size,
         fit=asked.fit,
@@ -47,7 +42,7 @@ def _pack(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _packed_lines(packed: Packed, out: str) -> list[str]:
+def _packed_lines(packed: "Packed", out: str) -> list[str]:
     manifest = packed.manifest
     rows = [("packed", f"{manifest['count']:,} pictures of {manifest['size']}x{manifest['size']} into {out}")]
     for name, split in manifest["splits"].items():
@@ -62,26 +57,30 @@ def _packed_lines(packed: Packed, out: str) -> list[str]:
 
 
 def _named(name: str, texts: list[str]) -> list[tuple[str, str]]:
+    from pipeline.data.check import SHOWN
+
     more = [(name, f"and {len(texts) - SHOWN:,} more")] if len(texts) > SHOWN else []
     return [(name, text) for text in texts[:SHOWN]] + more
 
 
-def _check(asked: argparse.Namespace) -> int:
+def _check(asked: Namespace) -> int:
+    from pipeline.data.check import check
+    from pipeline.errors import INPUT
+
     report = check(asked.where)
     for line in report.lines():
         print(line)
     return 0 if report.sound and report.count else INPUT
 
 
-def _parser() -> argparse.ArgumentParser:
-    plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("graft data", description=__doc__, epilog=EXAMPLE, formatter_class=plain)
+def _parser() -> Arguments:
+    parser = arguments("data", EXAMPLE)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="pack|check")
     packs = verbs.add_parser(
         "pack",
         help="a folder or archive of pictures into shards with a manifest",
         description="Writes WebDataset shards and manifest.json into the new folder OUT.",
-        epilog="example: graft data pack pictures/mine shards/mine --size 64 --fit crop --heldout 500",
+        epilog=PACK_EXAMPLE,
     )
     packs.add_argument("source", metavar="FOLDER", help="folder, zip, tar or tar.gz of pictures")
     packs.add_argument("out", metavar="OUT", help="the folder to make")
@@ -101,9 +100,11 @@ def _parser() -> argparse.ArgumentParser:
         "check",
         help="what is in a folder, archive, packed set or shipped set",
         description="Decodes every picture; counts sizes, formats and doubles; names what is broken.",
-        epilog="example: graft data check lorelei",
+        epilog=CHECK_EXAMPLE,
     )
     checks.add_argument("where", metavar="WHERE", help="folder, archive, packed set or shipped name")
-    for verb in (packs, checks):
-        verb.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

@@ -8,11 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.cli import run
+from pipeline.data import verb
 from pipeline.data.check import check
 from pipeline.data.held import open_set
 from pipeline.data.pack import Choices, pack
 from pipeline.data.shards import samples
-from pipeline.data.verb import main
 from pipeline.errors import GraftError
 from tests.data.drawn import folder, picture
 
@@ -222,12 +223,12 @@ def test_the_verb_packs_and_checks(tmp_path, capsys):
     picture(1, 30, 20).save(path / "wide.png")
     out = tmp_path / "out"
     words = ["pack", str(path), str(out), "--size", "8", "--fit", "resize", "--heldout", "3", "--gz"]
-    assert main(words) == 0
+    assert run(verb.main, words) == 0
     said = capsys.readouterr().out
     assert "packed    13 pictures of 8x8" in said
     assert "heldout   3 in 1 shards" in said
     assert "converted 13: resized" in said
-    assert main(["check", str(out)]) == 0
+    assert run(verb.main, ["check", str(out)]) == 0
     said = capsys.readouterr().out
     assert "splits    train 10, heldout 3" in said
     assert "verdict   sound" in said
@@ -236,19 +237,19 @@ def test_the_verb_packs_and_checks(tmp_path, capsys):
 def test_the_verb_answers_with_one_sentence_and_a_code(tmp_path, capsys):
     path = folder(tmp_path / "p", 2)
     (path / "bad.png").write_bytes(b"rubbish")
-    assert main(["check", str(path)]) == 3
+    assert run(verb.main, ["check", str(path)]) == 3
     assert "bad.png" in capsys.readouterr().out
-    assert main(["check", "lorelie"]) == 3
+    assert run(verb.main, ["check", "lorelie"]) == 3
     assert capsys.readouterr().err.startswith("error: lorelie: ")
-    assert main(["pack", str(path), str(path)]) == 2
+    assert run(verb.main, ["pack", str(path), str(path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
-    assert main(["pack"]) == 2
-    assert main(["pack", str(path), str(tmp_path / "s"), "--size", "2"]) == 2
+    assert run(verb.main, ["pack"]) == 2
+    assert run(verb.main, ["pack", str(path), str(tmp_path / "s"), "--size", "2"]) == 2
 
 
 @pytest.mark.parametrize("words", [["--help"], ["pack", "--help"], ["check", "--help"]])
 def test_help_fits_a_screen_and_has_an_example(capsys, words):
-    assert main(words) == 0
+    assert run(verb.main, words) == 0
     said = capsys.readouterr().out
     assert "example" in said
     assert len(said.splitlines()) <= 40
