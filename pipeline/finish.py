@@ -32,8 +32,17 @@ def cells_of(folders: Sequence[Path], trials: int = 0) -> list[Cell]:
     return [Cell({**cell.result, "trials": trials}, cell.arrays) for cell in cells]
 
 
-def write_comparison(name: str, cells: Sequence[Cell], folder: Path, first: str | None = None) -> Comparison:
-    """table.md, table.csv, table.json and report.html of these cells, in `folder`."""
+def write_comparison(
+    name: str,
+    cells: Sequence[Cell],
+    folder: Path,
+    first: str | None = None,
+    places: Sequence[Path] | None = None,
+) -> Comparison:
+    """table.md, table.csv, table.json and report.html of these cells, in `folder`.
+
+    places: where the cells lie; None: all in `folder`.
+    """
     known = {cell.method for cell in cells}
     table = compare(cells, Comparing(first=first if first in known else None))
     comparison = Comparison.from_dict(table.for_report(name))
@@ -41,7 +50,7 @@ def write_comparison(name: str, cells: Sequence[Cell], folder: Path, first: str 
     write_whole(folder / "table.csv", csv_text(comparison).encode())
     write_whole(folder / "table.json", json_text(comparison).encode())
     order = list(dict.fromkeys(cell.method for cell in cells))
-    write_page(folder / "report.html", comparison, gather(folder, order))
+    write_page(folder / "report.html", comparison, gather(folder, order, places))
     return comparison
 
 

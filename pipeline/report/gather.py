@@ -46,9 +46,13 @@ class Gathered:
     sheets: tuple[Sheet, ...] = field(default=())
 
 
-def gather(folder: Path, order: Sequence[str] = ()) -> Gathered:
-    """Read a sweep's folder; `order` names the methods in the order of their rows."""
-    cells = [cell(path.parent) for path in sorted(folder.glob("*/config.yaml"))]
+def gather(folder: Path, order: Sequence[str] = (), places: Sequence[Path] | None = None) -> Gathered:
+    """Read a sweep's folder; `order` names the methods in the order of their rows.
+
+    places: folders of the cells, where they do not all lie in `folder`; None: every cell in it.
+    """
+    found = [path.parent for path in sorted(folder.glob("*/config.yaml"))] if places is None else places
+    cells = [cell(path) for path in found]
     place = {method: index for index, method in enumerate(order)}
     cells.sort(key=lambda c: (c.target, c.shots, place.get(c.method, len(place)), c.method, c.seed))
     return Gathered(_text(folder / "sweep.yaml"), tuple(cells), tuple(sheets(cells)))
