@@ -22,7 +22,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file of weights")
-    if path.suffix in PICKLED:
+    if path.suffix.lower() in PICKLED:
         raise WeightsError(
             f"{path}: {path.suffix} files can run code when they are opened; pass the weights as .safetensors"
         )
