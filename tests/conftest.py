@@ -1,0 +1,23 @@
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from tests.tiny import Tiny, make_tiny
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """Folders of an exported 32 px source, ten pictures of a target, and a held-out set."""
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """float64 wherever torch is not told otherwise."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

@@ -1,0 +1,98 @@
+"""Everything a method needs, so small that a step takes milliseconds: 32 px, widths 8, styles of 16."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cluster.engine import Engine, PlainEngine
+from models.projector import Projector
+from models.stylegan2 import Discriminator, Generator, Shape
+from pipeline.building import adaptation_nets, pretraining_nets
+from pipeline.data.held import Held
+from pipeline.draws import Draws
+from pipeline.job import Job, Pretrain
+from pipeline.load import Model, mean_style
+from pipeline.methods import METHODS, PRETRAINING
+from pipeline.methods.rssa import Settings as RSSASettings
+from pipeline.methods.rssa import alphas
+from pipeline.methods.settings import StepSettings
+from pipeline.trainer import Trainer
+
+WIDTHS = {4: 8, 8: 8, 16: 8, 32: 8}
+SHAPE = Shape(32, WIDTHS, 16, 2)
+CPU = torch.device("cpu")
+
+
+def trained_a_little(module: nn.Module, seed: int) -> None:
+    """Biases and noise strengths away from zero, where a network that has learnt has them."""
+    rng = torch.Generator().manual_seed(seed)
+    for name, parameter in module.named_parameters():
+        if name.endswith(("bias", "noise.weight")):
+            parameter.data.add_(torch.randn(parameter.shape, generator=rng) * 0.1)
+
+
+def source(seed: int = 0) -> Model:
+    """A pair in the middle of its training, as it would be loaded."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        generator, discriminator = Generator(SHAPE), Discriminator(SHAPE)
+    for number, module in enumerate((generator, discriminator)):
+        trained_a_little(module, seed + number)
+        module.requires_grad_(False)
+    return Model(
+        SHAPE, generator, discriminator, None, torch.tensor(0.5), mean_style(generator, 64), {"name": "tiny"}
+    )
+
+
+def pictures(count: int = 10, seed: int = 3) -> Tensor:
+    """uint8 [count, 3, 32, 32]: coloured blocks, every one different."""
+    rng = torch.Generator().manual_seed(seed)
+    blocks = torch.randint(0, 256, (count, 3, 4, 4), generator=rng, dtype=torch.uint8)
+    return blocks.repeat_interleave(8, 2).repeat_interleave(8, 3)
+
+
+def job_of(name: str, **values: Any) -> Job | Pretrain:
+    """A job of either table."""
+    if name in METHODS:
+        return Job(method=name, **{"batch": 4, **values})
+    network = {"size": 32, "widths": WIDTHS, "style_dim": 16, "mapping_layers": 2}
+    return Pretrain.model_validate({"name": "tiny", "network": network, "batch": 4, **values})
+
+
+def projector(settings: StepSettings) -> Projector | None:
+    if not isinstance(settings, RSSASettings):
+        return None
+    codes = torch.randn(10, SHAPE.layers, SHAPE.style_dim, generator=torch.Generator().manual_seed(4))
+    return Projector.from_codes(codes, alphas(settings, SHAPE.style_sides, SHAPE.size, 10))
+
+
+def trainer(name: str, engine: Engine | None = None, parts: int = 1, **values: Any) -> Trainer:
+    """The trainer of a method in METHODS or PRETRAINING; in torch's default type."""
+    job = job_of(name, **values)
+    settings = job.method_settings()
+    engine = engine or PlainEngine(CPU)
+    if isinstance(job, Job):
+        method = METHODS[name].table(settings)
+        start = copy.deepcopy(source())
+        nets = adaptation_nets(job, settings, method, start, projector(settings), engine.device)
+    else:
+        method = PRETRAINING[name].table(settings)
+        nets = pretraining_nets(job, settings, method, engine.device)
+    for module in (*nets.modules.values(), *nets.twins.values()):
+        module.to(torch.get_default_dtype())
+    nets.memory = {key: held.to(torch.get_default_dtype()) for key, held in nets.memory.items()}
+    draws = Draws(
+        job.seed,
+        job.batch,
+        engine.device,
+        Held(pictures(), None, job.seed),
+        job.data.flip,
+        engine.rank,
+        engine.world,
+        parts,
+        engine.gather,
+        settings.stddev_group,
+    )
+    return Trainer(method, nets, draws, engine, parts)
