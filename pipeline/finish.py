@@ -1,6 +1,6 @@
 """The end of a sweep: the fair table, the page, the best model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from rich.console import Console
 
 from models.files import write_whole
 from pipeline.export import export_cell
+from pipeline.job import group_of
 from pipeline.judging import Cell, Comparing, compare, read_cell
 from pipeline.report.content import Comparison
 from pipeline.report.gather import gather
@@ -26,10 +27,14 @@ class Finished:
     export: Path | None
 
 
-def cells_of(folders: Sequence[Path], trials: int = 0) -> list[Cell]:
-    """Finished cells; trials: what was spent on searching their weights."""
+def cells_of(folders: Sequence[Path], trials: Mapping[str, int]) -> list[Cell]:
+    """Finished cells; trials: by group, what was spent on searching their weights."""
     cells = [read_cell(folder) for folder in folders]
-    return [Cell({**cell.result, "trials": trials}, cell.arrays) for cell in cells]
+    return [Cell({**cell.result, "trials": trials.get(_group(cell), 0)}, cell.arrays) for cell in cells]
+
+
+def _group(cell: Cell) -> str:
+    return group_of(*(cell.result[key] for key in ("method", "target", "shots")))
 
 
 def write_comparison(
@@ -55,7 +60,7 @@ def write_comparison(
 
 
 def finish(
-    name: str, folder: Path, ids: Sequence[str], best: str | None, exports: Path, trials: int = 0
+    name: str, folder: Path, ids: Sequence[str], best: str | None, exports: Path, trials: Mapping[str, int]
 ) -> Finished:
     """Everything that a sweep leaves behind; `best` is exported under the sweep's name."""
     ordered = [folder / key for key in ids if (folder / key / "result.json").is_file()]
@@ -82,7 +87,7 @@ def failed(results: dict[str, dict[str, Any]]) -> list[str]:
     return [key for key, result in results.items() if result["status"] != "done"]
 
 
-def chosen_trials(folder: Path) -> int:
-    """Trials that the search of this sweep has spent on each method, 0 where there was none."""
-    ledgers = [read_json(path) for path in sorted((folder / "search").glob("*/trials.json"))]
-    return max((len(ledger) for ledger in ledgers), default=0)
+def chosen_trials(folder: Path) -> dict[str, int]:
+    """Trials that the search of this sweep has spent on each group of cells; none where none was searched."""
+    ledgers = sorted((folder / "search").glob("*/trials.json"))
+    return {path.parent.name: len(read_json(path)) for path in ledgers}

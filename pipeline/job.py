@@ -69,10 +69,7 @@ class Job(Frozen):
     @property
     def id(self) -> str:
         """method-target-shots-seed-digest; a target given as a path stands with its last part."""
-        target = "".join(
-            c if c.isalnum() or c in "_." else "_" for c in self.target.rstrip("/").split("/")[-1]
-        )
-        return f"{self.method}-{target}-{self.shots}-{self.seed}-{self.digest}"
+        return f"{self.method}-{last_part(self.target)}-{self.shots}-{self.seed}-{self.digest}"
 
     @property
     def images(self) -> int:
@@ -128,6 +125,17 @@ class Pretrain(Frozen):
     def digest(self) -> str:
         """8 hexadecimal digits over everything that decides the result."""
         return digest_of(self.model_dump(mode="json", exclude={"every", "name"}))
+
+
+def last_part(target: str) -> str:
+    """A target as a part of a file name: of a path its last part, with odd characters replaced."""
+    return "".join(c if c.isalnum() or c in "_." else "_" for c in target.rstrip("/").split("/")[-1])
+
+
+def group_of(method: str, target: str, shots: int) -> str:
+    """What cells share that a search finds weights for, as a file name; two paths never share one."""
+    part = last_part(target)
+    return f"{method}-{part}-{shots}" + ("" if part == target else f"-{digest_of(target)}")
 
 
 def digest_of(values: Any) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from pipeline.cli import arguments, run
@@ -69,7 +70,7 @@ def run_sweep(sweep: "Sweep", runs: Path, exports: Path, device: str) -> int:  #
             print(METHODS[name].table(first.method_settings()).table(), end="\n\n")
         tracker = TRACKERS[sweep.tracker](folder, uri)
         tracker.begin(sweep.name, {"cells": len(jobs), "grid": sweep.grid})
-        chosen = run_search(Sweeping(sweep, folder, uri, device), console.print)
+        chosen = run_search(Sweeping(sweep, folder, uri, device), partial(console.print, soft_wrap=True))
         jobs = jobs_of(sweep, chosen)
         with Progress([CellView(job.id, folder / job.id, job.steps) for job in jobs]) as progress:
             results = run_grid(Sweeping(sweep, folder, uri, device, progress.refresh), jobs)

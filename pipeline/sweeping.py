@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from cluster.space import Trial
 from cluster.tasks import Failure, Share
 from pipeline.cell import finished, result_of, spent
 from pipeline.errors import CONFIG, ENVIRONMENT, GraftError
-from pipeline.job import Job, Sweep
+from pipeline.job import Job, Sweep, group_of
 from pipeline.problems import problems
 from pipeline.store import read_json, write_json
 from pipeline.task import run_payload, run_trial
@@ -78,7 +79,7 @@ def jobs_of(sweep: Sweep, chosen: Chosen | None = None) -> list[Job]:
     for cell in sweep.cells():
         try:
             plain = sweep.job_of(cell)
-            job = sweep.job_of(cell, (chosen or {}).get(group_of(plain)))
+            job = sweep.job_of(cell, (chosen or {}).get(_group(plain)))
         except (ValidationError, KeyError, TypeError) as error:
             first = error.errors()[0] if isinstance(error, ValidationError) else None
             said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else f"no such key {error}"
@@ -91,9 +92,8 @@ def jobs_of(sweep: Sweep, chosen: Chosen | None = None) -> list[Job]:
     return list({job.id: job for job in jobs}.values())
 
 
-def group_of(job: Job) -> str:
-    """Cells that share the weights that a search finds."""
-    return f"{job.method}-{job.target}-{job.shots}"
+def _group(job: Job) -> str:
+    return group_of(job.method, job.target, job.shots)
 
 
 def run_grid(sweeping: Sweeping, jobs: list[Job]) -> dict[str, dict[str, Any]]:
@@ -101,11 +101,14 @@ def run_grid(sweeping: Sweeping, jobs: list[Job]) -> dict[str, dict[str, Any]]:
     results = {job.id: finished(sweeping.folder / job.id) for job in jobs}
     waiting = [job for job in jobs if results[job.id] is None]
     by_id = {job.id: job for job in jobs}
+    for job in waiting:
+        (sweeping.folder / job.id / "result.json").unlink(missing_ok=True)  # of a try that failed
 
     def ended(key: str, answer: Any) -> None:
         if isinstance(answer, Failure):
             job, folder = by_id[key], sweeping.folder / key
-            answer = result_of(job, "failed", str(answer.reason), None, spent(folder))
+            status = "stopped" if answer.kind == "stopped" else "failed"
+            answer = result_of(job, status, answer.reason, None, spent(folder))
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "result.json", answer)
         results[key] = answer
@@ -126,7 +129,7 @@ def run_search(sweeping: Sweeping, say: Callable[[str], None]) -> Chosen:
     settings = sweeping.sweep.search
     if settings is None:
         return {}
-    groups = {group_of(job): job for job in jobs_of(sweeping.sweep) if job.method in settings.space}
+    groups = {_group(job): job for job in jobs_of(sweeping.sweep) if job.method in settings.space}
     chosen: Chosen = {}
     for name, job in groups.items():
         trials = _search_group(sweeping, name, job, say)
@@ -159,22 +162,23 @@ def _search_group(sweeping: Sweeping, name: str, job: Job, say: Callable[[str], 
     say(f"search of {name}: {settings.trials} trials of {settings.steps} steps")
     payload = sweeping.payload(tried, folder)
     payload |= {"rungs": rungs, "score": sweeping.sweep.score.model_dump()}
-    return search(
-        run_trial,
-        settings.space[job.method],
-        trials=settings.trials,
-        seed=settings.seed,
-        mode="max",
-        score_name="score",
-        share=sweeping.share,
-        rungs=rungs,
-        storage=folder,
-        on_trial=keep,
-        payload=payload,
-        known=list(known.values()),
-        backend=sweeping.sweep.share.backend,
-        tick=sweeping.tick,
-    )
+    with tempfile.TemporaryDirectory(prefix="graft-search-") as storage:  # Tune pickles: never among the runs
+        return search(
+            run_trial,
+            settings.space[job.method],
+            trials=settings.trials,
+            seed=settings.seed,
+            mode="max",
+            score_name="score",
+            share=sweeping.share,
+            rungs=rungs,
+            storage=Path(storage),
+            on_trial=keep,
+            payload=payload,
+            known=list(known.values()),
+            backend=sweeping.sweep.share.backend,
+            tick=sweeping.tick,
+        )
 
 
 def best_of(results: Mapping[str, Mapping[str, Any]], sweep: Sweep) -> str | None:

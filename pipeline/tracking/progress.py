@@ -118,7 +118,7 @@ class Progress:
     def _look(self, cell: CellView) -> Look:
         if cell.id not in self._final:
             found = look(cell)
-            if found.state not in ("done", "failed"):
+            if found.state != "done":
                 return found  # the others may be tried again
             self._final[cell.id] = found
         return self._final[cell.id]
