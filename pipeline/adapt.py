@@ -32,12 +32,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(explained(Job, given.explain, job.method))
         return 0
     from cluster.engine import open_engine
-    from pipeline.cell import Place, run_cell
+    from pipeline.cell import Place, finished, run_cell
     from pipeline.errors import CELLS_FAILED
+    from pipeline.inputs import look_at_inputs
     from pipeline.tracking.progress import CellView, Progress
 
     engine = open_engine(given.device)
     folder = given.runs / job.id
+    if engine.rank == 0 and finished(folder) is None:
+        look_at_inputs([job])
     place = Place(folder, given.runs / "cache", given.tracker)
     try:
         if engine.rank == 0:

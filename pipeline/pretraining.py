@@ -1,6 +1,7 @@
 """One pretraining run in this process: train, judge the averaged generator, and hand the model on."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,24 @@ SHOWN = 64
 KEPT = ("name", "value", "low", "high", "n", "network")
 
 
+@dataclass(frozen=True)
+class Domain:
+    """What a source model is trained on, and what it is judged against: uint8 [m, 3, H, W], or None."""
+
+    train: Held | Streamed
+    heldout: Tensor | None
+
+
+def open_domain(job: Pretrain) -> Domain:
+    """The pictures of a config. GraftError names what is wrong with them."""
+    size, fit = job.network.size, job.data.fit
+    heldout = heldout_pictures(job.heldout, job.train, size, fit)
+    return Domain(open_set(job.train, size, fit, seed=job.seed), heldout)
+
+
 def train_source(
     job: Pretrain,
+    domain: Domain,
     folder: Path,
     engine: Engine,
     tracker: str = "none",
@@ -40,12 +57,10 @@ def train_source(
 ) -> Model:
     """Train to the last step, or go on from the newest checkpoint; returns the averaged pair with its score."""
     settle_machine(engine.device)
-    pictures = open_set(job.train, job.network.size, job.data.fit, seed=job.seed)
-    heldout = heldout_pictures(job.heldout, job.train, job.network.size, job.data.fit)
     mirror = TRACKERS[tracker if engine.rank == 0 else "none"](folder, None)
     try:
-        nets = _train(job, folder, engine, pictures, mirror, tick)
-        scores = _scores(job, nets, heldout, engine) if engine.rank == 0 else []
+        nets = _train(job, folder, engine, domain.train, mirror, tick)
+        scores = _scores(job, nets, domain.heldout, engine) if engine.rank == 0 else []
     except BaseException as error:
         mirror.end("stopped" if isinstance(error, KeyboardInterrupt) else "failed", {}, str(error))
         raise
@@ -55,7 +70,7 @@ def train_source(
         )
     mirror.end("done", {score["name"]: score["value"] for score in scores})
     engine.barrier()
-    about = {**about_source(job, job.steps), "train_pictures": pictures.count}
+    about = {**about_source(job, job.steps), "train_pictures": domain.train.count}
     about["scores"] = [{key: score[key] for key in KEPT} for score in scores]
     generator, critic = nets.averaged(Generator, "G"), nets.of(Discriminator, "D")
     path_mean, mean = nets.memory["path_mean"], mean_style(generator)

@@ -14,7 +14,7 @@ from pipeline.explain import dotted_keys, expected, field_at
 from pipeline.job import Job, Pretrain, Search, Sweep, inside
 from pipeline.load import source_folder
 from pipeline.methods import METHODS, PRETRAINING, Entry
-from pipeline.nearest import did_you_mean
+from pipeline.nearest import did_you_mean, nearest
 from pipeline.read import Problem
 
 RANGES = ("log", "uniform", "choice")
@@ -31,6 +31,8 @@ def problems(job: Job | Pretrain) -> Iterator[Problem]:
         known = did_you_mean(job.profile, entry.profiles)
         yield Problem("profile", f"'{job.method}' has no profile '{job.profile}'{known}")
         return
+    if "weights" in job.settings:
+        yield Problem("settings.weights", "'settings.weights' is not read; write 'weights' beside 'settings'")
     try:
         group = job.method_settings().stddev_group
     except ValidationError as error:
@@ -48,11 +50,19 @@ def _refused(method: str, entry: Entry, error: ValidationError) -> Problem:
     loc = first["loc"] if first["loc"][0] == "weights" else ("settings", *first["loc"])
     key = ".".join(map(str, loc))
     if first["type"] == "extra_forbidden":
-        names = [f"{front}.{name}" for front, fields in inside(entry).items() for name in fields]
-        return Problem(key, f"unknown key '{key}' of method '{method}'{did_you_mean(key, names)}")
+        return Problem(key, _unknown(key, method, entry))
     found = field_at(entry.settings, first["loc"])
     wanted = expected(found) if found is not None else first["msg"].lower()
     return Problem(key, f"'{key}' is {first['input']!r}, expected {wanted}")
+
+
+def _unknown(key: str, method: str, entry: Entry) -> str:
+    """The nearest weight or setting of the method; where none is near, those of the same section."""
+    sections = inside(entry)
+    every = [f"{front}.{name}" for front, fields in sections.items() for name in fields]
+    beside = [name for name in every if name.split(".")[0] == key.split(".")[0]]
+    hint = did_you_mean(key, every if nearest(key, every) else beside or every)
+    return f"unknown key '{key}' of method '{method}'{hint}"
 
 
 def _not_there(job: Job | Pretrain) -> Iterator[Problem]:
@@ -193,10 +203,8 @@ def _range_problems(place: str, key: str, rule: Mapping[str, Any], job: Job) -> 
     front, _, name = key.partition(".")
     fields = inside(METHODS[job.method])
     if name not in fields.get(front, {}):
-        known = [f"{front}.{name}" for front, names in fields.items() for name in names]
-        yield Problem(
-            place, f"unknown key '{key}' of method '{job.method}' in 'search.space'{did_you_mean(key, known)}"
-        )
+        said = _unknown(key, job.method, METHODS[job.method])
+        yield Problem(place, f"in 'search.space', {said}")
         return
     kind, given = next(iter(rule.items())) if len(rule) == 1 else ("", None)
     if kind not in RANGES or not isinstance(given, list) or not given:
