@@ -10,7 +10,13 @@ from pipeline.explain import dotted_keys, explain
 from pipeline.read import read
 
 ROOT = Path(__file__).parents[1]
-KINDS = {"sweep_": "Sweep", "demo": "Sweep", "pretrain_": "Pretrain", "adapt_": "Job"}
+KINDS = {
+    "sweep_": "Sweep",
+    "demo": "Sweep",
+    "first_result": "Sweep",
+    "pretrain_": "Pretrain",
+    "adapt_": "Job",
+}
 ELSEWHERE = {"eye.yaml"}  # read, and tested, with the benchmark that trains the small eye
 CONFIGS = sorted(
     str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml") if path.name not in ELSEWHERE
