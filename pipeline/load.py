@@ -80,7 +80,7 @@ def source_folder(name: str) -> Path:
     shipped = shipped_sources()
     folder = shipped.get(name, Path(name))
     if folder.is_file():
-        if folder.suffix in PICKLED:
+        if folder.suffix.lower() in PICKLED:
             read_tensors(folder)  # says why such a file is refused
         raise GraftError(f"{name}: one file, but a model is a folder (config.json, model.safetensors)", INPUT)
     if not (folder / "config.json").is_file():
@@ -125,7 +125,7 @@ def load_model(name: str) -> Model:
         raise GraftError(f"{config}: not the card of a {KIND} model (no kind and network in it)", INPUT)
     try:
         shape = Shape.from_dict(about["network"])
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise GraftError(f"{config}: its network cannot be built: {error}", INPUT) from error
     tensors = read_tensors(weights)
     generator, setting = Generator(shape), _asked_by(config, shape, shape_in(tensors))
@@ -135,12 +135,19 @@ def load_model(name: str) -> Model:
         discriminator = Discriminator(shape, int(about.get("stddev_group", 4)))
         load_into(discriminator, tensors, "D.", weights, setting)
     if "projector.bases" in tensors:
-        projector = Projector(tensors["projector.bases"], tensors["projector.alphas"])
+        rank = tensors["projector.bases"].shape[-1:].numel()
+        projector = Projector(torch.zeros(shape.layers, shape.style_dim, rank), torch.zeros(shape.layers))
+        load_into(projector, tensors, "projector.", weights, setting)
     path_mean = tensors.get("path_mean", torch.zeros(()))
     for part in (generator, discriminator, projector):
         if part is not None:
             part.requires_grad_(False).eval()
     mean = tensors["mean"] if "mean" in tensors else mean_style(generator)
+    for key, value, fits in (("mean", mean, [shape.style_dim]), ("path_mean", path_mean, [])):
+        if list(value.shape) != fits:
+            raise GraftError(
+                f"{weights}: tensor {key} is {list(value.shape)}, but {setting} makes it {fits}", INPUT
+            )
     return Model(
         shape, generator, discriminator, projector, path_mean, mean, about, sha256_of(weights), folder
     )
