@@ -29,10 +29,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return dict(load(path.read_bytes()))
     except safetensors.SafetensorError as error:
-        raise WeightsError(f"{path}: not a whole safetensors file ({error}); fetch or export it again") from error
+        raise WeightsError(
+            f"{path}: not a whole safetensors file ({error}); fetch or export it again"
+        ) from error
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write aside, flush to the disk, rename into place: a reader sees the old file or the new one."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_whole(path, save(plain, dict(metadata) if metadata else None))
@@ -54,7 +58,9 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_into(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path, setting: str) -> None:
+def load_into(
+    module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path, setting: str
+) -> None:
     """Load the tensors under `prefix` into `module`: every name must be there, and every shape must fit.
 
     The error names the first tensor that does not, both shapes, and `setting`, which decides the module's shapes.
@@ -70,5 +76,7 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, pat
             )
     extra = sorted(set(given) - set(module.state_dict()))
     if extra:
-        raise WeightsError(f"{path}: tensor {prefix}{extra[0]} has no place in the network; {setting} does not fit")
+        raise WeightsError(
+            f"{path}: tensor {prefix}{extra[0]} has no place in the network; {setting} does not fit"
+        )
     module.load_state_dict({name: value.to(torch.float32) for name, value in given.items()})
