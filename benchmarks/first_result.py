@@ -1,6 +1,6 @@
 """Keep what a reader needs of a finished sweep: `python -m benchmarks.first_result RUNS/first_result OUT`.
 
-Copies the tables, and draws one small grid a target: the ten pictures, the source, and each method's first seed, same z.
+Copies the tables, and draws one small grid a target: the ten pictures, the source, each method's first seed, same z.
 """
 
 import datetime
@@ -31,7 +31,9 @@ def sheet(folders: list[Path], out: Path) -> None:
         strips += [("source", source)] if not strips else []
         strips.append((one.method, adapted))
     pictures = [above, *(row for _, row in strips)]
-    together = Image.new("RGB", (max(row.width for row in pictures), sum(row.height + 2 for row in pictures)), "white")
+    together = Image.new(
+        "RGB", (max(row.width for row in pictures), sum(row.height + 2 for row in pictures)), "white"
+    )
     top = 0
     for row in pictures:
         together.paste(row, (together.width - row.width, top))
@@ -57,7 +59,10 @@ def main(run: Path, out: Path) -> None:
     shown.sort(key=lambda result: (order.get(result["method"], 9), result["seed"]))
     for target in dict.fromkeys(result["target"] for result in shown):
         firsts = {r["method"]: r["id"] for r in reversed(shown) if r["target"] == target}
-        sheet([run / firsts[method] for method in sorted(firsts, key=lambda m: order.get(m, 9))], out / f"{target}.png")
+        sheet(
+            [run / firsts[method] for method in sorted(firsts, key=lambda m: order.get(m, 9))],
+            out / f"{target}.png",
+        )
     about = {"date": datetime.date.today().isoformat(), "machine": cpu(), "cells": len(results)}
     (out / "machine.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 

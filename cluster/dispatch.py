@@ -74,18 +74,25 @@ def dispatch(
                         settle(key, answer)
                 beat()
         except KeyboardInterrupt:
-            crew.interrupt()
-            deadline = time.monotonic() + LAST_WORDS
-            while running and time.monotonic() < deadline:
-                for key, answer in crew.answers(BEAT):
-                    settle(key, answer)
-                beat()
-            for key in list(running):
-                settle(key, Failure("stopped before it could save", "stopped"))
+            _last_words(crew, running, settle, beat)
             raise
         finally:
             crew.close()
     return done
+
+
+def _last_words(
+    crew: Crew, running: dict[str, Payload], settle: Callable[[str, Answer], None], beat: "Beat"
+) -> None:
+    """Interrupt the busy workers, and hear those who answer in time."""
+    crew.interrupt()
+    deadline = time.monotonic() + LAST_WORDS
+    while running and time.monotonic() < deadline:
+        for key, answer in crew.answers(BEAT):
+            settle(key, answer)
+        beat()
+    for key in list(running):
+        settle(key, Failure("stopped before it could save", "stopped"))
 
 
 def _again(answer: Answer, tries: int, retries: int) -> bool:
