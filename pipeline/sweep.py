@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -70,10 +71,11 @@ def run_sweep(sweep: "Sweep", runs: Path, exports: Path, device: str) -> int:  #
             print(METHODS[name].table(first.method_settings()).table(), end="\n\n")
         tracker = TRACKERS[sweep.tracker](folder, uri)
         tracker.begin(sweep.name, {"cells": len(jobs), "grid": sweep.grid})
-        chosen = run_search(Sweeping(sweep, folder, uri, device), partial(console.print, soft_wrap=True))
-        jobs = jobs_of(sweep, chosen)
-        with Progress([CellView(job.id, folder / job.id, job.steps) for job in jobs]) as progress:
-            results = run_grid(Sweeping(sweep, folder, uri, device, progress.refresh), jobs)
+        sweeping = Sweeping(sweep, folder, uri, device)
+        with sweeping.one_ray():
+            jobs = jobs_of(sweep, run_search(sweeping, partial(console.print, soft_wrap=True)))
+            with Progress([CellView(job.id, folder / job.id, job.steps) for job in jobs]) as progress:
+                results = run_grid(replace(sweeping, tick=progress.refresh), jobs)
         best = best_of(results, sweep) if sweep.export == "best" else None
         ended = finish(sweep.name, folder, [job.id for job in jobs], best, exports, chosen_trials(folder))
         bad = failed(results)

@@ -6,20 +6,20 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from cluster.fleet import run_many
+from cluster.fleet import joined, run_many
 from cluster.search import search
 from cluster.space import Trial
 from cluster.tasks import Failure, Share
 from pipeline.cell import finished, result_of, spent
 from pipeline.errors import CONFIG, ENVIRONMENT, GraftError
-from pipeline.job import Job, Sweep, group_of
+from pipeline.job import Job, Sweep, digest_of, group_of
 from pipeline.problems import problems
 from pipeline.store import read_json, write_json
 from pipeline.task import run_payload, run_trial
@@ -47,7 +47,13 @@ class Sweeping:
             "uri": self.uri,
             "parent": str(self.folder),
             "device": self.device,
+            "here": str(Path.cwd()),
         }
+
+    def one_ray(self) -> AbstractContextManager[Any]:
+        """Within, searches and grid share one Ray, where a search is still to be run: each would start its own."""
+        searched = self.sweep.search is None or (self.folder / "search" / "chosen.json").is_file()
+        return nullcontext() if searched or self.sweep.share.backend != "ray" else joined()
 
     @property
     def share(self) -> Share:
@@ -152,16 +158,16 @@ def _search_group(sweeping: Sweeping, name: str, job: Job, say: Callable[[str], 
     tried = Job.model_validate({**job.model_dump(), "seed": settings.seed, "steps": settings.steps})
     step = settings.steps // settings.rungs
     rungs = [step * (i + 1) for i in range(settings.rungs)]
-    ledger = folder / "trials.json"
-    known = {str(entry["id"]): Trial(**entry) for entry in (read_json(ledger) if ledger.is_file() else [])}
+    score = sweeping.sweep.score.model_dump()
+    known = _known(folder, digest_of([tried.digest, settings.space[job.method], rungs, score]))
 
     def keep(trial: Trial) -> None:
         known[trial.id] = trial
-        write_json(ledger, [vars(each) for each in known.values()])
+        write_json(folder / "trials.json", [vars(each) for each in known.values()])
 
     say(f"search of {name}: {settings.trials} trials of {settings.steps} steps")
     payload = sweeping.payload(tried, folder)
-    payload |= {"rungs": rungs, "score": sweeping.sweep.score.model_dump()}
+    payload |= {"rungs": rungs, "score": score}
     with tempfile.TemporaryDirectory(prefix="graft-search-") as storage:  # Tune pickles: never among the runs
         return search(
             run_trial,
@@ -179,6 +185,16 @@ def _search_group(sweeping: Sweeping, name: str, job: Job, say: Callable[[str], 
             backend=sweeping.sweep.share.backend,
             tick=sweeping.tick,
         )
+
+
+def _known(folder: Path, asked: str) -> dict[str, Trial]:
+    """Trials of an earlier run of this search, by id; none if something else was asked for then."""
+    ledger, mark = folder / "trials.json", folder / "asked.json"
+    if mark.is_file() and read_json(mark) == asked:
+        return {str(entry["id"]): Trial(**entry) for entry in (read_json(ledger) if ledger.is_file() else [])}
+    ledger.unlink(missing_ok=True)
+    write_json(mark, asked)
+    return {}
 
 
 def best_of(results: Mapping[str, Mapping[str, Any]], sweep: Sweep) -> str | None:

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, chdir, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ Report = Callable[[int, dict[str, float]], None]
 
 
 def run_payload(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """A cell of the grid. payload: job (its values), folder, cache, tracker, uri, parent, all paths absolute."""
+    """A cell of the grid. payload: job (its values), folder, cache, tracker, uri, parent, here.
+
+    Its paths are absolute; those in the job may be relative to the folder `here`, where the command was given.
+    """
     return attempt(Job.model_validate(payload["job"]), payload)
 
 
@@ -60,7 +64,8 @@ def attempt(
     parent = Path(payload["parent"]) if payload.get("parent") else None
     place = Place(folder, Path(payload["cache"]), payload["tracker"], parent, payload.get("uri"))
     try:
-        return run_cell(job, place, PlainEngine(pick_device(payload["device"])), rungs, report)
+        with _standing_in(Path(payload["here"])):
+            return run_cell(job, place, PlainEngine(pick_device(payload["device"])), rungs, report)
     except Pruned:
         raise
     except Exception as error:
@@ -70,3 +75,8 @@ def attempt(
         result = result_of(job, "failed", reason, None, spent(folder))
         write_json(folder / "result.json", result)
         return result
+
+
+def _standing_in(folder: Path) -> AbstractContextManager[None]:
+    """A worker starts where its Ray was started; on a machine without `folder` it has its own copy around it."""
+    return chdir(folder) if folder.is_dir() else nullcontext()
