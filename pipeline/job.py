@@ -158,7 +158,12 @@ def resolved(
 class Score(Frozen):
     """What a search maximises: a weighted sum of the cell's numbers, so that the trade is on the table."""
 
-    kid: float = value(-20.0, "weight of the distance to held-out pictures", "Graft", high=0)
+    kid: float = value(
+        -20.0,
+        "weight of kid, whose scale is its network's: -20 fits graft_eye, -1 efficientnet_lite0",
+        "Graft",
+        high=0,
+    )
     structure: float = value(1.0, "weight of structural consistency", "Graft", low=0)
 
 
