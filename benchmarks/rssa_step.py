@@ -147,7 +147,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--form", choices=("P0", "P1"), default="P0", help="form of the reference")
     parser.add_argument("--peak", help="print the peak memory of one form and stop")
     given = parser.parse_args(argv)
-    torch.set_num_threads(1)
     if given.peak:
         peak(given.peak)
         return 0

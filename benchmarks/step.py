@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import timing
@@ -88,8 +87,7 @@ def method_lines(name: str, work: Work, pairs: int) -> list[dict[str, Any]]:
 def bare(work: Work) -> Trainer:
     """The trainer of this work without consistency terms in its generator rows."""
     trainer, settings = our_trainer(work), work.settings
-    if not isinstance(settings, cdc.PatchSettings):
-        return trainer
+    assert isinstance(settings, cdc.PatchSettings)
     forwards = {"G_image": cdc.image_artist, "G_patch": cdc.patch_artist}
 
     def fooling(phase: Phase) -> Phase:
@@ -115,18 +113,19 @@ def mean_of_rows(trainer: Trainer, turns: int) -> dict[str, float]:
 def shares(work: Work, turns: int) -> str:
     """CPU ms and share of D, G, R1, path, consistency and the average, per mean step."""
     phases = mean_of_rows(our_trainer(work), turns)
-    plain = mean_of_rows(bare(work), turns)
     nets = our_trainer(replace(work, averages=True)).nets
-    average = min(spell(partial(nets.follow, turn)).cpu for turn in range(5))
-    generator = sum(cost for phase, cost in plain.items() if phase.startswith("G"))
+    generator = sum(cost for phase, cost in phases.items() if phase.startswith("G"))
     parts = {
         "D": sum(cost for phase, cost in phases.items() if phase.startswith("D")),
         "R1": phases["R1"],
         "G": generator,
-        "consistency": sum(cost for phase, cost in phases.items() if phase.startswith("G")) - generator,
         "path": phases["path"],
-        "average": average,
+        "average": min(spell(partial(nets.follow, turn)).cpu for turn in range(5)),
     }
+    if isinstance(work.settings, cdc.PatchSettings):
+        plain = mean_of_rows(bare(work), turns)
+        parts["G"] = sum(cost for phase, cost in plain.items() if phase.startswith("G"))
+        parts["consistency"] = generator - parts["G"]
     total = sum(parts.values())
     rows = [(name, f"{cost:.1f}", f"{100 * cost / total:.0f} %") for name, cost in parts.items()]
     return table(("phase", "CPU ms a mean step", "share"), rows)
@@ -164,7 +163,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="what to time (default: all)")
     parser.add_argument("--profile", action="store_true", help="print where the time of each method goes")
     given = parser.parse_args(argv)
-    torch.set_num_threads(1)
     for name in given.only:
         work = works().get(name)
         if given.profile:

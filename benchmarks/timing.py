@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,9 @@ def commit() -> str:
 ROOMS = ("models", "losses", "cluster", "pipeline")
 
 
+@cache
 def about() -> dict[str, Any]:
-    """What every line says first."""
+    """What every line says first; asked for when a benchmark starts, since a checkout may move while it runs."""
     return {
         "date": datetime.date.today().isoformat(),
         "commit": commit(),
@@ -177,7 +179,9 @@ def peak_mb() -> float:
 
 
 def arguments(name: str, description: str) -> argparse.ArgumentParser:
-    """--out and --pairs."""
+    """--out and --pairs; from here on one thread, and the commit is noted."""
+    torch.set_num_threads(1)
+    about()
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
     parser.add_argument("--out", type=Path, help="append JSON lines to this file")
     parser.add_argument("--pairs", type=int, default=15, help="interleaved repetitions (default: 15)")
