@@ -10,35 +10,32 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.data.fewshot import few_shots
 from pipeline.report.gather import cell
-from pipeline.report.grids import grid, reduced, rows_of, save
+from pipeline.report.grids import GAP, grid, reduced, rows_of, save
 
 SHOWN = 8
 
 
+def pictures_of(row: Image.Image) -> NDArray[np.uint8]:
+    """The pictures [N, 3, H, W] of a row as the samples hold it."""
+    small = np.asarray(reduced(row))
+    side = small.shape[0]
+    lefts = range(0, small.shape[1] - side + 1, side + GAP)
+    return np.stack([small[:, left : left + side].transpose(2, 0, 1) for left in lefts])
+
+
 def sheet(folders: list[Path], out: Path) -> None:
     """One target: its pictures above, then the source's row, then each method's."""
-    first = cell(folders[0])
-    shots = few_shots(first.target, first.shots, 0, 64, "crop")
-    above = grid([shots.pictures[:SHOWN].numpy()], ["the pictures"], 1)
-    strips: list[tuple[str, Image.Image]] = []
-    for folder in folders:
-        one = cell(folder)
-        source, adapted = (reduced(row) for row in rows_of(one.samples[-1][1]))
-        strips += [("source", source)] if not strips else []
-        strips.append((one.method, adapted))
-    pictures = [above, *(row for _, row in strips)]
-    together = Image.new(
-        "RGB", (max(row.width for row in pictures), sum(row.height + 2 for row in pictures)), "white"
-    )
-    top = 0
-    for row in pictures:
-        together.paste(row, (together.width - row.width, top))
-        top += row.height + 2
-    save(together, out)
+    cells = [cell(folder) for folder in folders]
+    shots = few_shots(cells[0].target, cells[0].shots, 0, 64, "crop")
+    last = [rows_of(one.samples[-1][1]) for one in cells]
+    rows = [shots.pictures[:SHOWN].numpy(), pictures_of(last[0][0]), *(pictures_of(row[1]) for row in last)]
+    save(grid(rows, ["the pictures", "source", *(one.method for one in cells)], 2), out)
 
 
 def cpu() -> str:
