@@ -75,11 +75,18 @@ def say_finished(finished: Finished, folder: Path, uri: str | None, console: Con
     lines = [("pictures", f"{folder}/*/samples/"), ("report", f"{finished.report}")]
     lines.append(("table", f"{folder / 'table.md'} (also .csv, .json)"))
     if finished.export is not None:
-        lines.append(("best model", f"{finished.export}  (graft sample {finished.export} --out pictures)"))
+        lines.append(
+            ("best model", f"{finished.export}  ({tool('graft')} sample {finished.export} --out pictures)")
+        )
     if uri is not None:
-        lines.append(("MLflow", f"mlflow ui --backend-store-uri {uri}, then http://127.0.0.1:5000"))
+        lines.append(("MLflow", f"{tool('mlflow')} ui --backend-store-uri {uri}, then http://127.0.0.1:5000"))
     for name, where in lines:
         console.print(f"{name:<11}{where}", soft_wrap=True, highlight=False, markup=False)
+
+
+def tool(name: str) -> str:
+    """How to call a program of this environment: its name, or its path where that is not on the PATH."""
+    return name if shutil.which(name) else str(Path(sys.executable).with_name(name))
 
 
 def failed(results: dict[str, dict[str, Any]]) -> list[str]:

@@ -126,5 +126,9 @@ def _verdict(difference: Difference) -> dict[str, Any]:
         "difference": {"value": paired.difference, "low": paired.low, "high": paired.high, "n": paired.n},
         "p": difference.p,
         "words": difference.verdict
-        + ("" if paired.over != "z" else f" ({paired.seeds} seed(s): over z only)"),
+        + (
+            ""
+            if paired.over != "z"
+            else f" ({paired.seeds} seed{'' if paired.seeds == 1 else 's'}: over z only)"
+        ),
     }
