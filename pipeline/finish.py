@@ -1,5 +1,7 @@
 """The end of a sweep: the fair table, the page, the best model."""
 
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
