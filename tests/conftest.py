@@ -1,9 +1,14 @@
+import signal
 from collections.abc import Iterator
 
 import pytest
 import torch
 
 from tests.tiny import Tiny, make_tiny
+
+# Started in the background of a shell, this process ignores Ctrl-C, and so would every command that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
