@@ -27,6 +27,7 @@ from pipeline.nets import Nets
 from pipeline.pictures import averaged_pictures, fixed_latents, write_rows
 from pipeline.record import begin, settle_machine
 from pipeline.store import Cache, read_json, write_json
+from pipeline.tracking import jsonl
 from pipeline.tracking.sync import summary
 from pipeline.tracking.trackers import TRACKERS, Tracker
 from pipeline.trainer import Diverged, Trainer
@@ -86,7 +87,7 @@ def run_cell(
         raise
     finally:
         keep_time(place.folder, before + time.perf_counter() - began)
-    result = result_of(job, status, reason, judged, spent(place.folder))
+    result = result_of(job, status, reason, judged, place.folder)
     if engine.rank == 0:
         write_json(place.folder / "result.json", result)
     tracker.end(status, summary(result), reason)
@@ -95,13 +96,18 @@ def run_cell(
 
 
 def result_of(
-    job: Job, status: str, reason: str | None, judged: Judgement | None, seconds: float
+    job: Job, status: str, reason: str | None, judged: Judgement | None, folder: Path
 ) -> dict[str, Any]:
-    """result.json of a cell."""
-    values = {
-        key: getattr(job, key) for key in ("id", "method", "target", "shots", "seed", "steps", "images")
-    }
-    cost = {"seconds": round(seconds, 2), "images_per_second": round(job.images / max(seconds, 1e-9), 2)}
+    """result.json of a cell. What it cost is what it has run, which of a failed one is less than was asked."""
+    values = {key: getattr(job, key) for key in ("id", "method", "target", "shots", "seed", "steps")}
+    lines = jsonl.read(folder / "metrics.jsonl")
+    shown = max((int(line.get("images", 0)) for line in lines), default=0)
+    images = job.images if status == "done" else shown
+    seconds = max(
+        spent(folder), sum(float(line.get("seconds", 0)) for line in lines)
+    )  # a killed one kept none
+    rate = images / seconds if seconds else 0.0
+    cost = {"images": images, "seconds": round(seconds, 2), "images_per_second": round(rate, 2)}
     scores = judged.as_dict() if judged is not None else {"scores": [], "inputs": {}, "inputs_hash": ""}
     if job.variant:
         values["variant"] = job.variant

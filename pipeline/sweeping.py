@@ -17,7 +17,7 @@ from cluster.fleet import joined, run_many
 from cluster.search import search
 from cluster.space import Trial
 from cluster.tasks import Failure, Share
-from pipeline.cell import finished, result_of, spent
+from pipeline.cell import finished, result_of
 from pipeline.errors import CONFIG, ENVIRONMENT, GraftError
 from pipeline.job import Job, Sweep, digest_of, group_of
 from pipeline.problems import problems
@@ -114,7 +114,7 @@ def run_grid(sweeping: Sweeping, jobs: list[Job]) -> dict[str, dict[str, Any]]:
         if isinstance(answer, Failure):
             job, folder = by_id[key], sweeping.folder / key
             status = "stopped" if answer.kind == "stopped" else "failed"
-            answer = result_of(job, status, answer.reason, None, spent(folder))
+            answer = result_of(job, status, answer.reason, None, folder)
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "result.json", answer)
         results[key] = answer

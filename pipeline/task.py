@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster.engine import PlainEngine, pick_device
 from cluster.space import Pruned
-from pipeline.cell import Place, result_of, run_cell, spent
+from pipeline.cell import Place, result_of, run_cell
 from pipeline.job import Job
 from pipeline.store import write_json
 
@@ -72,7 +72,7 @@ def attempt(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "log.txt").write_text(traceback.format_exc(), encoding="utf-8")
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
-        result = result_of(job, "failed", reason, None, spent(folder))
+        result = result_of(job, "failed", reason, None, folder)
         write_json(folder / "result.json", result)
         return result
 
