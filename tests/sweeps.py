@@ -17,7 +17,7 @@ import yaml
 from tests.tiny import Tiny
 
 REPO = Path(__file__).parent.parent
-DEADLINE = 240.0
+DEADLINE = 500.0
 Runs = Callable[..., subprocess.CompletedProcess[str]]
 
 

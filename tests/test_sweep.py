@@ -12,7 +12,7 @@ import pytest
 from tests.sweeps import Sweeps, descendants, read, steps_of, until
 from tests.tiny import Tiny, make_tiny
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 GRID = {"method": ["tgan", "cdc", "rssa"], "seed": [0, 1]}
 LONG = {"steps": 40}
 EXPORTED = {"model.safetensors", "config.json", "MODEL_CARD.md", "grid.png"}
@@ -97,23 +97,47 @@ def test_mlflow_has_the_sweep_as_parent_of_its_cells(calm: Twice) -> None:
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
+@dataclass(frozen=True)
+class Hurt(Twice):
+    """Beside it the same command was given a second time, while the first ran."""
+
+    holder: int
+    beside: subprocess.CompletedProcess[str]
+
+
+def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    said, errors = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, said, errors)
+
+
 @pytest.fixture(scope="module")
-def hurt(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny) -> Twice:
+def hurt(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny) -> Hurt:
     """The worker of the first cell is killed; the last cell's loss leaves the numbers that there are."""
     sweeps = Sweeps(tmp_path_factory.mktemp("hurt"), tiny)
     grid = {"method": ["tgan"], "weights.fool": [1.0, 3e38], "seed": [0, 1]}
     config = sweeps.write("hurt", grid, LONG, exclude=[{"weights.fool": 3e38, "seed": 1}])
+    runs = sweeps.folder / "runs" / "hurt"
     with sweeps.started(config, cpus=1) as process:
-        until(lambda: any(map(steps_of, (sweeps.folder / "runs" / "hurt").glob("tgan-*-0-*"))), process)
-        (worker,) = [pid for pid, title in descendants(process.pid).items() if title.startswith("ray::_Work")]
-        os.kill(worker, signal.SIGKILL)
-        said, errors = process.communicate()
-    first = subprocess.CompletedProcess(process.args, process.returncode, said, errors)
-    before, table = stamps(sweeps.folder / "runs" / "hurt"), sweeps.table("hurt")
-    return Twice(sweeps, first, before, table, sweeps.run(config, "share.backend=here"))
+        until((runs / "sweep.yaml").is_file, process)
+        with sweeps.started(config) as second:
+            until(lambda: any(map(steps_of, runs.glob("tgan-*-0-*"))), process)
+            titles = descendants(process.pid)
+            (worker,) = [pid for pid, title in titles.items() if title.startswith("ray::_Work")]
+            os.kill(worker, signal.SIGKILL)
+            beside = ended(second)
+        first = ended(process)
+    before, table = stamps(runs), sweeps.table("hurt")
+    again = sweeps.run(config, "share.backend=here")
+    return Hurt(sweeps, first, before, table, again, process.pid, beside)
 
 
-def test_a_killed_worker_and_a_diverging_cell_leave_the_others_alone(hurt: Twice) -> None:
+def test_the_same_sweep_started_twice_says_who_holds_it_and_leaves(hurt: Hurt) -> None:
+    assert hurt.beside.returncode == 2
+    assert f"held by process {hurt.holder} on" in hurt.beside.stderr
+    assert hurt.beside.stdout == ""
+
+
+def test_a_killed_worker_and_a_diverging_cell_leave_the_others_alone(hurt: Hurt) -> None:
     assert hurt.first.returncode == 4, hurt.first.stderr
     assert "2 of 3 cells failed" in hurt.first.stdout
     statuses = sorted(row["status"] for row in hurt.table["failures"])
@@ -125,7 +149,7 @@ def test_a_killed_worker_and_a_diverging_cell_leave_the_others_alone(hurt: Twice
     ]
 
 
-def test_failed_cells_stand_in_the_table_with_their_reasons(hurt: Twice) -> None:
+def test_failed_cells_stand_in_the_table_with_their_reasons(hurt: Hurt) -> None:
     reasons = {row["status"]: row["reason"] for row in hurt.table["failures"]}
     assert reasons["failed"].startswith("worker died")
     assert "not finite" in reasons["diverged"]
@@ -133,7 +157,15 @@ def test_failed_cells_stand_in_the_table_with_their_reasons(hurt: Twice) -> None
     assert reasons["diverged"] in (hurt.sweeps.folder / "runs" / "hurt" / "report.html").read_text()
 
 
-def test_running_again_completes_the_crashed_cell_and_runs_no_other(hurt: Twice) -> None:
+def test_a_failed_cell_costs_what_it_has_run(hurt: Hurt) -> None:
+    asked = LONG["steps"] * 2
+    assert all(0 <= row["images"] < asked for row in hurt.table["failures"])
+    (killed,) = [row for row in hurt.table["failures"] if row["status"] == "failed"]
+    assert killed["images"] > 0
+    assert killed["seconds"] > 0
+
+
+def test_running_again_completes_the_crashed_cell_and_runs_no_other(hurt: Hurt) -> None:
     assert hurt.again.returncode == 4, "the diverged cell stays what it is"
     after = stamps(hurt.sweeps.folder / "runs" / "hurt")
     changed = [path for path, stamp in after.items() if hurt.stamps[path] != stamp]
@@ -143,13 +175,10 @@ def test_running_again_completes_the_crashed_cell_and_runs_no_other(hurt: Twice)
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A sweep that was started twice, then met Ctrl-C, then was started again."""
+    """A sweep that met Ctrl-C, and then the same command again."""
 
     sweeps: Sweeps
-    second: subprocess.CompletedProcess[str]
-    holder: int
-    code: int
-    errors: str
+    first: subprocess.CompletedProcess[str]
     statuses: set[str]
     checkpoints: list[Path]
     again: subprocess.CompletedProcess[str]
@@ -161,26 +190,18 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny) -> Interru
     config = sweeps.write("grid", GRID, {})
     runs = sweeps.folder / "runs" / "grid"
     with sweeps.started(config) as process:
-        until((runs / "sweep.yaml").is_file, process)
-        second = sweeps.run(config)
         until(lambda: any(steps_of(cell) > 1 for cell in runs.glob("*-*")), process)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        _, errors = process.communicate()
+        first = ended(process)
     statuses = {result["status"] for result in sweeps.results("grid").values()}
     saved = list(runs.glob("*/checkpoints/*/state.json"))
     again = sweeps.run(config)
-    return Interrupted(sweeps, second, process.pid, process.returncode, errors, statuses, saved, again)
-
-
-def test_the_same_sweep_started_twice_says_who_holds_it_and_leaves(interrupted: Interrupted) -> None:
-    assert interrupted.second.returncode == 2
-    assert f"held by process {interrupted.holder} on" in interrupted.second.stderr
-    assert interrupted.second.stdout == ""
+    return Interrupted(sweeps, first, statuses, saved, again)
 
 
 def test_ctrl_c_saves_and_says_that_the_same_command_continues(interrupted: Interrupted) -> None:
-    assert interrupted.code == 130
-    assert interrupted.errors.splitlines()[-1].startswith("interrupted: ")
+    assert interrupted.first.returncode == 130
+    assert interrupted.first.stderr.splitlines()[-1].startswith("interrupted: ")
     assert interrupted.checkpoints
     assert "stopped" in interrupted.statuses
     assert interrupted.statuses <= {"stopped", "done"}

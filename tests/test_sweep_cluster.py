@@ -18,7 +18,7 @@ import pytest
 from tests.sweeps import DEADLINE, REPO, Sweeps, alive, descendants, until
 from tests.tiny import Tiny, make_tiny
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 RAY = str(Path(sys.executable).with_name("ray"))
 GRID = {"method": ["tgan", "cdc"], "seed": [0]}
 
