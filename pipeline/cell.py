@@ -15,7 +15,7 @@ from models.files import write_tensors
 from models.stylegan2 import Generator
 from pipeline.building import adaptation_nets
 from pipeline.data.shipped import credits_of
-from pipeline.draws import Draws
+from pipeline.draws import Change, Draws
 from pipeline.inputs import Inputs, open_inputs
 from pipeline.job import Job
 from pipeline.judging import Judging
@@ -179,7 +179,7 @@ def draws_of(job: Job, inputs: Inputs, engine: Engine) -> Draws:
         job.batch,
         engine.device,
         inputs.shots,
-        job.data.flip,
+        Change(job.data.flip),
         engine.rank,
         engine.world,
         gather=engine.gather,

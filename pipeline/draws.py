@@ -7,12 +7,15 @@ same global batch compute what one would. `B` global batch, `b` this process's p
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from models.augment import crop_boxes, cropped
 from pipeline.errors import GraftError
+
+T = TypeVar("T")
 
 
 class Pictures(Protocol):
@@ -31,6 +34,45 @@ class Pictures(Protocol):
     def take(self, counters: Tensor) -> Tensor:
         """counters [b] -> uint8 [b, 3, H, W]; the same counter gives the same picture in every process."""
         ...
+
+
+class Labelled(Protocol):
+    """Endless streams of pictures of several domains, addressed by label and counter."""
+
+    @property
+    def counts(self) -> Sequence[int]:
+        """Pictures of each domain, in the order of the labels."""
+        ...
+
+    def take(self, labels: Tensor, counters: Tensor, stream: str) -> Tensor:
+        """labels, counters [b] -> uint8 [b, 3, H, W]; every stream has an order of its own."""
+        ...
+
+    def partner(self, labels: Tensor, counters: Tensor, stream: str, fixed: bool) -> Tensor:
+        """A second picture of the same domains: the same one for a picture in the whole run if `fixed`."""
+        ...
+
+
+class Paired(Protocol):
+    """An endless stream of pairs of pictures that show the same thing twice."""
+
+    def take(self, counters: Tensor) -> tuple[Tensor, Tensor]:
+        """counters [b] -> uint8 [b, 3, H, W] twice."""
+        ...
+
+
+@dataclass(frozen=True)
+class Change:
+    """How pictures are changed on their way in: mirrored with chance 1/2, and cropped with chance `crop`.
+
+    A crop has `scale` of the area and `ratio` of width to height, both uniform (the ratio in its logarithm), and is
+    resized back bilinearly.
+    """
+
+    flip: bool = False
+    crop: float = 0.0
+    scale: tuple[float, float] = (0.8, 1.0)
+    ratio: tuple[float, float] = (0.9, 1.1)
 
 
 def seeded(device: torch.device, *key: object) -> torch.Generator:
@@ -52,9 +94,25 @@ class StepDraws:
     offset: int
     stride: int
     device: torch.device
-    pictures: Pictures | None
-    flip: bool
+    data: Any
+    change: Change
     gather: Callable[[Tensor], Tensor]
+    kept: dict[str, Any] | None = None
+
+    def common(self) -> "StepDraws":
+        """The draws that every phase of this step has in common, whichever asks first."""
+        return replace(self, phase="step")
+
+    def shared(self, name: str, make: Callable[[], T]) -> T:
+        """What one phase of a step made and later ones read. Made again where the batch comes in parts.
+
+        So `make` must give the same in every phase that asks: from `common` draws, and networks that stand still.
+        """
+        if self.kept is None:
+            return make()
+        if name not in self.kept:
+            self.kept[name] = make()
+        return cast(T, self.kept[name])
 
     def sized(self, count: int) -> "StepDraws":
         """The same rows out of another number of samples (a path-length batch)."""
@@ -79,6 +137,11 @@ class StepDraws:
     def normal(self, name: str, *shape: int) -> Tensor:
         """[b, *shape] from N(0, 1)."""
         values = torch.randn(self.count, *shape, generator=self._generator(name), device=self.device)
+        return self._rows(values)
+
+    def uniform(self, name: str, *shape: int) -> Tensor:
+        """[b, *shape] from [0, 1)."""
+        values = torch.rand(self.count, *shape, generator=self._generator(name), device=self.device)
         return self._rows(values)
 
     def indices(self, name: str, stop: int) -> Tensor:
@@ -111,16 +174,53 @@ class StepDraws:
         )
 
     def real(self) -> Tensor:
-        """This step's real pictures [b, 3, H, W] in [-1, 1], the same for every phase; flipped by half if asked."""
-        if self.pictures is None:
+        """This step's real pictures [b, 3, H, W] in [-1, 1], the same for every phase; changed as the config asks."""
+        if self.data is None:
             raise ValueError("this job has no pictures")
-        counters = self._rows(torch.arange(self.step * self.count, (self.step + 1) * self.count))
-        pictures = self.pictures.take(counters).to(self.device, torch.get_default_dtype()) / 127.5 - 1
-        if not self.flip:
-            return pictures
-        generator = seeded(torch.device("cpu"), self.seed, self.step, "real", "flip")
+        return self._changed(cast(Pictures, self.data).take(self._counters()), "real")
+
+    def labelled(self, stream: str, balanced: bool) -> tuple[Tensor, Tensor]:
+        """Pictures [b, 3, H, W] in [-1, 1] and their labels [b], the same for every phase.
+
+        balanced: every domain is as likely as the others; otherwise every picture is.
+        """
+        data = cast(Labelled, self.data)
+        labels = self._labels(stream, balanced)
+        return self._changed(data.take(labels, self._counters(), stream), stream), labels.to(self.device)
+
+    def partners(self, stream: str, balanced: bool, fixed: bool) -> Tensor:
+        """Another picture of the same domain for each of `labelled`, changed by itself: [b, 3, H, W] in [-1, 1]."""
+        labels = self._labels(stream, balanced)
+        found = cast(Labelled, self.data).partner(labels, self._counters(), stream, fixed)
+        return self._changed(found, f"{stream} partner")
+
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """This step's pairs [b, 3, H, W] in [-1, 1] twice; both halves of a pair are changed alike."""
+        first, second = cast(Paired, self.data).take(self._counters())
+        return self._changed(first, "pairs"), self._changed(second, "pairs")
+
+    def _counters(self) -> Tensor:
+        return self._rows(torch.arange(self.step * self.count, (self.step + 1) * self.count))
+
+    def _labels(self, stream: str, balanced: bool) -> Tensor:
+        counts = torch.tensor(list(cast(Labelled, self.data).counts), dtype=torch.float64)
+        weights = torch.ones_like(counts) if balanced else counts
+        generator = seeded(torch.device("cpu"), self.seed, self.step, stream, "labels")
+        return self._rows(torch.multinomial(weights, self.count, replacement=True, generator=generator))
+
+    def _changed(self, pictures: Tensor, stream: str) -> Tensor:
+        """uint8 to [-1, 1] on the device; then cropped and mirrored, by draws that are named for the stream."""
+        floats = pictures.to(self.device, torch.get_default_dtype()) / 127.5 - 1
+        if self.change.crop:
+            generator = seeded(torch.device("cpu"), self.seed, self.step, stream, "crop")
+            numbers = torch.rand(self.count, 13, 3, generator=generator)
+            boxes = crop_boxes(numbers, self.change.crop, self.change.scale, self.change.ratio)
+            floats = cropped(floats, self._rows(boxes).to(self.device))
+        if not self.change.flip:
+            return floats
+        generator = seeded(torch.device("cpu"), self.seed, self.step, stream, "flip")
         mirrored = self._rows(torch.rand(self.count, generator=generator) < 0.5).to(self.device)
-        return torch.where(mirrored[:, None, None, None], pictures.flip(3), pictures)
+        return torch.where(mirrored[:, None, None, None], floats.flip(3), floats)
 
 
 class Draws:
@@ -131,8 +231,8 @@ class Draws:
         seed: int,
         batch: int,
         device: torch.device,
-        pictures: Pictures | None = None,
-        flip: bool = False,
+        data: Pictures | Labelled | Paired | None = None,
+        change: Change | None = None,
         rank: int = 0,
         world: int = 1,
         parts: int = 1,
@@ -147,10 +247,14 @@ class Draws:
                 f"use a multiple of {shares * group}"
             )
         self._rank, self._world, self._parts = rank, world, parts
-        self._first = StepDraws(seed, 0, "", batch, 0, 1, device, pictures, flip, gather)
+        self._first = StepDraws(seed, 0, "", batch, 0, 1, device, data, change or Change(), gather)
+        self._kept: tuple[int, dict[str, Any]] = (-1, {})
 
     def at(self, step: int, phase: str, part: int = 0, whole: bool = False) -> StepDraws:
         """Rows are dealt like cards, so that groups of a fixed size stay whole in one process."""
+        if self._kept[0] != step:
+            self._kept = (step, {})
+        kept = self._kept[1] if self._parts == 1 else None
         parts = 1 if whole else self._parts
         offset, stride = part * self._world + self._rank, self._world * parts
-        return replace(self._first, step=step, phase=phase, offset=offset, stride=stride)
+        return replace(self._first, step=step, phase=phase, offset=offset, stride=stride, kept=kept)

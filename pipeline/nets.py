@@ -30,7 +30,12 @@ class Nets:
             module.requires_grad_(False)
         self.optimisers = {
             name: torch.optim.Adam(
-                list(self.modules[name].parameters()), lr=adam.lr, betas=adam.betas, eps=adam.eps, fused=True
+                list(self.modules[name].parameters()),
+                lr=adam.lr_at(0),
+                betas=adam.betas,
+                eps=adam.eps,
+                weight_decay=adam.weight_decay,
+                fused=True,
             )
             for name, adam in method.optimisers.items()
         }
@@ -49,11 +54,11 @@ class Nets:
             raise TypeError(f"the average of {name} is a {type(module).__name__}, not a {kind.__name__}")
         return module
 
-    def only(self, names: Iterable[str]) -> None:
-        """Gradients on for these networks alone, and cleared."""
-        wanted = set(names)
+    def only(self, names: Iterable[str], lends: Iterable[str] = ()) -> None:
+        """Gradients on for these networks alone, and cleared; on for those of `lends` too, as they are."""
+        wanted, lent = set(names), set(lends)
         for name in self.optimisers:
-            self.modules[name].requires_grad_(name in wanted)
+            self.modules[name].requires_grad_(name in wanted or name in lent)
             if name in wanted:
                 self.optimisers[name].zero_grad(set_to_none=True)
 
@@ -62,10 +67,18 @@ class Nets:
         parameters = (p for name in names for p in self.modules[name].parameters())
         return [p.grad for p in parameters if p.grad is not None]
 
-    def move(self, names: Iterable[str]) -> None:
-        """One optimiser step of each."""
+    def clip(self, names: Iterable[str], most: float) -> None:
+        """Scale the gradient of each network down to the norm `most` where it is above it."""
         for name in names:
-            self.optimisers[name].step()
+            torch.nn.utils.clip_grad_norm_(self.modules[name].parameters(), most)
+
+    def move(self, names: Iterable[str], step: int) -> None:
+        """One optimiser step of each, at the learning rate of the step numbered `step`."""
+        for name in names:
+            optimiser = self.optimisers[name]
+            for group in optimiser.param_groups:
+                group["lr"] = self._method.optimisers[name].lr_at(step)
+            optimiser.step()
 
     @torch.no_grad()
     def follow(self, step: int) -> None:

@@ -36,17 +36,24 @@ class When:
 
 @dataclass(frozen=True)
 class Ramp:
-    """A weight that goes in a straight line from `first` to `last` over `steps` steps, and stays."""
+    """A number that goes in a straight line from `first` to `last` over `steps` steps after `start`, and stays."""
 
     first: float
     last: float
     steps: int
+    start: int = 0
 
     def __call__(self, step: int) -> float:
-        return self.first + (self.last - self.first) * min(1.0, step / self.steps)
+        share = (step - self.start) / self.steps
+        return self.first + (self.last - self.first) * min(1.0, max(0.0, share))
 
 
 Weight = float | Ramp
+
+
+def at(weight: Weight, step: int) -> float:
+    """The number in force at a step."""
+    return weight(step) if isinstance(weight, Ramp) else weight
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class Term:
     when: When = When()
 
     def weight_at(self, step: int) -> float:
-        return self.weight(step) if isinstance(self.weight, Ramp) else self.weight
+        return at(self.weight, step)
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,8 @@ class Phase:
 
     gain multiplies the weighed sum: a regulariser that runs every k-th step carries gain k.
     whole: the forward needs the whole batch of a process at once and is never cut into micro-batches.
+    lends: networks whose graph a later phase of the same step pulls on; their gradients are on, and nothing steps.
+    clip: most norm of each trained network's gradient, 0 for no such limit.
     """
 
     name: str
@@ -81,15 +90,22 @@ class Phase:
     when: When = When()
     gain: float = 1.0
     whole: bool = False
+    lends: tuple[str, ...] = ()
+    clip: float = 0.0
 
 
 @dataclass(frozen=True)
 class Adam:
-    """Settings of one network's optimiser."""
+    """Settings of one network's optimiser. weight_decay is coupled: it is added to the gradient, as L2."""
 
-    lr: float
+    lr: Weight
     betas: tuple[float, float]
     eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate in force at a step."""
+        return at(self.lr, step)
 
 
 @dataclass(frozen=True)
@@ -123,7 +139,8 @@ class Method:
                 "trains " + "+".join(phase.trains),
                 str(phase.when),
                 "   ".join(map(_words, phase.terms))
-                + (f"   (all times {phase.gain:g})" if phase.gain != 1 else ""),
+                + (f"   (all times {phase.gain:g})" if phase.gain != 1 else "")
+                + (f"   (gradient clipped at {phase.clip:g})" if phase.clip else ""),
             )
             for i, phase in enumerate(self.phases)
         ]

@@ -14,7 +14,7 @@ from pipeline.building import pretraining_nets
 from pipeline.data.held import Held, open_set
 from pipeline.data.shipped import credits_of
 from pipeline.data.streamed import Streamed
-from pipeline.draws import Draws
+from pipeline.draws import Change, Draws
 from pipeline.inputs import eyes, heldout_pictures
 from pipeline.job import Pretrain
 from pipeline.judging.alone import judge_alone
@@ -100,7 +100,7 @@ def _train(
         job.batch,
         engine.device,
         pictures,
-        job.data.flip,
+        Change(job.data.flip),
         engine.rank,
         engine.world,
         gather=engine.gather,

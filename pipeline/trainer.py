@@ -29,7 +29,7 @@ class Trainer:
         for phase in self.method.phases:
             if not phase.when(self.step_number):
                 continue
-            self.nets.only(phase.trains)
+            self.nets.only(phase.trains, phase.lends)
             memory = dict(self.nets.memory)
             parts = 1 if phase.whole else self.parts
             for part in range(parts):
@@ -39,7 +39,9 @@ class Trainer:
                 total = self._weigh(phase, tensors, part / parts)
                 self.engine.backward(total * (phase.gain / parts))
             if self.engine.sync(self.nets.gradients(phase.trains)):
-                self.nets.move(phase.trains)
+                if phase.clip:
+                    self.nets.clip(phase.trains, phase.clip)
+                self.nets.move(phase.trains, self.step_number)
                 self.refused.pop(phase.name, None)
             else:
                 self.nets.memory = memory

@@ -11,7 +11,7 @@ from models.projector import Projector
 from models.stylegan2 import Discriminator, Generator, Shape
 from pipeline.building import adaptation_nets, pretraining_nets
 from pipeline.data.held import Held
-from pipeline.draws import Draws
+from pipeline.draws import Change, Draws
 from pipeline.job import Job, Pretrain
 from pipeline.load import Model, mean_style
 from pipeline.methods import METHODS, PRETRAINING
@@ -88,7 +88,7 @@ def trainer(name: str, engine: Engine | None = None, parts: int = 1, **values: A
         job.batch,
         engine.device,
         Held(pictures(), None, job.seed),
-        job.data.flip,
+        Change(job.data.flip),
         engine.rank,
         engine.world,
         parts,

@@ -69,12 +69,12 @@ def test_every_trained_parameter_receives_a_gradient_within_sixteen_steps(name: 
     }
     move = trainer.nets.move
 
-    def watched(names: tuple[str, ...]) -> None:
+    def watched(names: tuple[str, ...], step: int) -> None:
         for net in names:
             for key, parameter in trainer.nets.modules[net].named_parameters():
                 if parameter.grad is not None and bool((parameter.grad != 0).any()):
                     waiting.discard((net, key))
-        move(names)
+        move(names, step)
 
     trainer.nets.move = watched  # type: ignore[assignment, method-assign]
     for _ in range(16):
@@ -88,7 +88,7 @@ def test_only_the_networks_of_a_phase_have_gradients_on_while_it_runs(name: str)
     seen: list[tuple[set[str], set[str]]] = []
     only = trainer.nets.only
 
-    def watched(names: tuple[str, ...]) -> None:
+    def watched(names: tuple[str, ...], step: int) -> None:
         only(names)
         on = {n for n, m in trainer.nets.modules.items() if any(p.requires_grad for p in m.parameters())}
         seen.append((set(names), on))

@@ -21,7 +21,7 @@ from models.patch_heads import PatchHeads
 from models.projector import Projector
 from models.stylegan2 import Discriminator, Generator, Shape
 from pipeline.building import fresh
-from pipeline.draws import Draws, StepDraws, seeded
+from pipeline.draws import Change, Draws, StepDraws, seeded
 from pipeline.job import resolved
 from pipeline.methods import METHODS, PRETRAINING, Entry, cdc, rssa
 from pipeline.methods.settings import StepSettings
@@ -59,7 +59,7 @@ class Work:
 
     def draws(self) -> Draws:
         """Random numbers of every step, over random pictures."""
-        return Draws(self.seed, self.batch, CPU, RandomPictures(self.shape.size), flip=True)
+        return Draws(self.seed, self.batch, CPU, RandomPictures(self.shape.size), Change(flip=True))
 
 
 class RandomPictures:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from pipeline.data.held import Held
-from pipeline.draws import Draws, StepDraws, seeded
+from pipeline.draws import Change, Draws, StepDraws, seeded
 from pipeline.errors import GraftError
 from tests import miniature
 
@@ -24,7 +24,7 @@ READ: dict[str, Callable[[StepDraws], Tensor]] = {
 
 def draws(seed: int = 0, rank: int = 0, world: int = 1, parts: int = 1, flip: bool = True) -> Draws:
     shots = Held(miniature.pictures(10), None, seed)
-    return Draws(seed, BATCH, miniature.CPU, shots, flip, rank, world, parts, group=GROUP)
+    return Draws(seed, BATCH, miniature.CPU, shots, Change(flip), rank, world, parts, group=GROUP)
 
 
 @pytest.mark.parametrize("kind", READ)
@@ -170,3 +170,80 @@ def test_a_batch_smaller_than_the_group_is_one_group() -> None:
 def test_a_part_of_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
     with pytest.raises(GraftError, match="path: 3 samples cannot be shared by 2 processes"):
         Draws(0, 6, miniature.CPU, world=2).at(0, "path", whole=True).sized(3)
+
+
+class Numbers:
+    """Two domains of pictures that are one number each: 10 label + counter, in every stream other ones."""
+
+    counts = (3, 30)
+
+    def take(self, labels: Tensor, counters: Tensor, stream: str) -> Tensor:
+        grey = (10 * labels + counters % 5).to(torch.uint8)
+        return grey[:, None, None, None].expand(-1, 3, 8, 8)
+
+    def partner(self, labels: Tensor, counters: Tensor, stream: str, fixed: bool) -> Tensor:
+        return self.take(labels, counters, stream) + 100
+
+
+def labelled(rank: int = 0, world: int = 1, change: Change | None = None) -> Draws:
+    return Draws(3, BATCH, miniature.CPU, Numbers(), change, rank, world)
+
+
+def test_labels_and_their_pictures_are_the_same_for_every_phase_and_other_in_every_stream() -> None:
+    step = labelled().at(4, "D_latent")
+    pictures, labels = step.labelled("x", True)
+    again, same = labelled().at(4, "G_ref").labelled("x", True)
+    assert torch.equal(pictures, again)
+    assert torch.equal(labels, same)
+    assert not torch.equal(labels, step.labelled("reference", True)[1])
+    assert torch.allclose(
+        pictures[:, 0, 0, 0], (10 * labels + torch.arange(4 * BATCH, 5 * BATCH) % 5) / 127.5 - 1
+    )
+    assert torch.allclose(step.partners("x", True, False), pictures + 100 / 127.5)
+
+
+def test_domains_are_drawn_alike_if_balanced_and_else_by_their_pictures() -> None:
+    for balanced, share in ((True, 0.5), (False, 30 / 33)):
+        labels = torch.cat([labelled().at(step, "D").labelled("x", balanced)[1] for step in range(200)])
+        assert labels.float().mean().item() == pytest.approx(share, abs=0.03)
+
+
+@pytest.mark.parametrize("change", [Change(), Change(flip=True), Change(flip=True, crop=0.7)])
+def test_processes_share_the_labelled_pictures_of_one(change: Change) -> None:
+    whole = labelled(change=change).at(2, "D").labelled("x", True)
+    for rank in range(2):
+        part = labelled(rank, 2, change).at(2, "D").labelled("x", True)
+        assert all(torch.equal(mine, all_[rank::2]) for mine, all_ in zip(part, whole, strict=True))
+
+
+def test_what_phases_share_is_made_once_a_step_and_again_in_parts() -> None:
+    made: list[int] = []
+
+    def make() -> int:
+        made.append(len(made))
+        return made[-1]
+
+    one = Draws(0, 4, miniature.CPU)
+    found = [
+        one.at(0, "D").shared("a", make),
+        one.at(0, "G").shared("a", make),
+        one.at(1, "D").shared("a", make),
+    ]
+    assert found == [0, 0, 1]
+    two = Draws(0, 4, miniature.CPU, parts=2)
+    assert [two.at(0, "D", part).shared("a", make) for part in (0, 1)] == [2, 3]
+    assert two.at(0, "G", 0).shared("a", make) == 4
+
+
+def test_common_draws_are_the_same_whichever_phase_asks() -> None:
+    first, second = (labelled().at(7, phase) for phase in ("D_latent", "G_latent"))
+    assert torch.equal(first.common().normal("z", 4), second.common().normal("z", 4))
+    assert not torch.equal(first.normal("z", 4), second.normal("z", 4))
+
+
+def test_uniform_numbers_are_uniform() -> None:
+    numbers = Draws(0, 4000, miniature.CPU).at(0, "G").uniform("u", 5)
+    assert numbers.min() >= 0
+    assert numbers.max() < 1
+    assert numbers.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert numbers.var().item() == pytest.approx(1 / 12, abs=0.002)

@@ -1,6 +1,7 @@
 """The loop, on a method of one line whose gradients are known, and on the real ones cut into parts."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -133,7 +134,7 @@ def test_terms_are_logged_raw_and_weighed_once() -> None:
     run = trainer(Phase("row", ("G",), forward, terms, gain=8.0))
     weight = run.nets.modules["G"].weight.detach().clone()  # type: ignore[operator, union-attr]
     gradient: list[Tensor] = []
-    run.nets.move = lambda names: gradient.extend(run.nets.gradients(names))  # type: ignore[method-assign]
+    run.nets.move = lambda names, step: gradient.extend(run.nets.gradients(names))  # type: ignore[method-assign]
     run.step()
     assert run.readings() == pytest.approx(
         {"row/near": float((weight - target).square().sum()), "row/small": float(weight.abs().sum())}
@@ -167,3 +168,51 @@ def test_a_batch_cut_into_parts_moves_as_the_whole_one_does(name: str) -> None:
     for key in one:
         torch.testing.assert_close(two[key], one[key], rtol=1e-9, atol=1e-9, msg=key)
     assert parts.readings() == pytest.approx(whole.readings(), rel=1e-9)
+
+
+def test_a_graph_that_one_phase_lends_is_pulled_on_by_a_later_one() -> None:
+    def lend(nets: Nets, draws: StepDraws) -> Tensors:
+        made = draws.shared("made", lambda: nets.of(nn.Linear, "G")(torch.ones(3)))
+        return {"pull": nets.of(nn.Linear, "D")(made.detach()).square().sum()}
+
+    def use(nets: Nets, draws: StepDraws) -> Tensors:
+        made = draws.shared("made", lambda: torch.full((3,), math.nan))
+        return {"pull": made.square().sum()}
+
+    term = (Term("pull", itself, ("pull",)),)
+    first, second = Phase("D", ("D",), lend, term, lends=("G",)), Phase("G", ("G",), use, term)
+    run = trainer(first, second)
+    before = {name: run.nets.of(nn.Linear, name).weight.clone() for name in ("D", "G")}
+    made = run.nets.of(nn.Linear, "G")(torch.ones(3)).detach()
+    run.step()
+    for name in before:
+        assert not torch.equal(run.nets.of(nn.Linear, name).weight, before[name])
+    gradient = run.nets.of(nn.Linear, "G").weight.grad
+    assert gradient is not None
+    assert torch.allclose(gradient, (2 * made)[:, None].expand(3, 3))
+
+
+def test_a_clipped_phase_gives_each_network_a_gradient_of_at_most_that_norm() -> None:
+    run = trainer(replace(broken(set(), 1e4), clip=0.5))
+    run.step()
+    gradient = run.nets.of(nn.Linear, "G").weight.grad
+    assert gradient is not None
+    assert gradient.norm().item() == pytest.approx(0.5, rel=1e-4)
+
+
+def test_learning_rate_and_weight_decay_are_those_of_the_step() -> None:
+    falling = Adam(Ramp(0.1, 0.0, 10, start=5), (0.0, 0.99), weight_decay=0.3)
+    phase = broken(set(), 1.0)
+    method = Method("toy", (phase,), {"G": falling}, {})
+    nets = Nets({"G": nn.Linear(3, 3)}, method, {"runs": torch.zeros(())}, miniature.CPU)
+    twin = nn.Linear(3, 3)
+    twin.load_state_dict(nets.modules["G"].state_dict())
+    run = Trainer(method, nets, Draws(0, 4, miniature.CPU), PlainEngine(miniature.CPU))
+    plain = torch.optim.Adam(twin.parameters(), lr=0.1, betas=(0.0, 0.99), weight_decay=0.3)
+    for step in range(12):
+        run.step()
+        plain.param_groups[0]["lr"] = 0.1 if step < 5 else 0.1 - 0.01 * (step - 5)
+        plain.zero_grad()
+        twin.weight.square().sum().backward()
+        plain.step()
+        assert torch.allclose(run.nets.of(nn.Linear, "G").weight, twin.weight, atol=1e-6)
