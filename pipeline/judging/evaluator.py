@@ -69,7 +69,7 @@ def as_saved(pictures: Tensor) -> Tensor:
     if pictures.dtype != torch.uint8:
         if not bool(pictures.isfinite().all()):
             raise GraftError(
-                "the adapted generator draws values that are not finite; nothing can be judged", CELLS_FAILED
+                "the generator draws values that are not finite; nothing can be judged", CELLS_FAILED
             )
         pictures = (pictures * 127.5 + 128).clamp(0, 255).to(torch.uint8)
     return pictures.float() / 127.5 - 1

@@ -1,6 +1,7 @@
 """Kernel inception distance (Binkowski et al. 2018), in the features of whichever eye judges.
 
 X generated [n, F], Y held-out real [m, F]; kernel k(x, y) = (x.y / F + 1)^3; float64 throughout.
+K outputs a condition, R resamples.
 """
 
 from dataclasses import dataclass
@@ -21,13 +22,33 @@ class Kernels:
     xy: Array
 
 
+def kernel(a: Array, b: Array) -> Array:
+    """k of every row of A [n, F] with every row of B [m, F]: [n, m]."""
+    base = a @ b.T / a.shape[1] + 1
+    return np.asarray(base * base * base)
+
+
 def kernels(x: Array, y: Array) -> Kernels:
     """All kernel values of two sets of features."""
+    return Kernels(kernel(x, x), kernel(y, y), kernel(x, y))
 
-    def k(a: Array, b: Array) -> Array:
-        return np.asarray((a @ b.T / a.shape[1] + 1) ** 3)
 
-    return Kernels(k(x, x), k(y, y), k(x, y))
+def condition_kernels(x: Array, y: Array, own: bool) -> Kernels:
+    """Kernel values between conditions, each the mean over their outputs X [n, K, F]; Y [m, F].
+
+    Outputs of one condition resemble each other. The estimates below leave out the diagonal, so here they
+    pair outputs of different conditions alone and count conditions, not outputs.
+    own: Y's row i is condition i's own picture, which is then left out of what its outputs are set against
+    (an output must not be judged by the picture it was made from); `xy` is then [n, 1], the mean of the rest.
+    """
+    n, outputs, width = x.shape
+    flat = x.reshape(n * outputs, width)
+    # Row by row: the kernel of all outputs with all would not fit in memory.
+    xx = np.stack([kernel(rows, flat).reshape(outputs, n, outputs).mean((0, 2)) for rows in x])
+    xy = np.stack([kernel(rows, y).mean(0) for rows in x])
+    if own:
+        xy = ((xy.sum(1) - np.diag(xy)) / (n - 1))[:, None]
+    return Kernels(xx, kernel(y, y), xy)
 
 
 def within(k: Array) -> float:
@@ -67,13 +88,22 @@ def per_z(k: Kernels) -> Array:
     return np.asarray(average + weight * (mine - average) + within(k.yy) - 2 * k.xy.mean(1))
 
 
-def interval_over_z(k: Kernels, settings: Judging) -> Interval:
-    """Bootstrap interval of the whole estimate; a picture drawn twice is never paired with itself."""
+def resampled(k: Kernels, c: Array) -> Array:
+    """The whole estimate of every resample c [R, n] of X; a picture drawn twice is never paired with itself.
+
+    NaN where a resample holds one picture alone, n times: it has no pair.
+    """
     n = len(k.xx)
-    c = counts(n, settings.resamples, settings.seed)
     paired = ((c @ k.xx) * c).sum(1) - c**2 @ np.diag(k.xx)
     apart = float(n * n) - (c**2).sum(1)
-    return percentiles(paired / apart + within(k.yy) - 2 * (c @ k.xy.mean(1)) / n, settings.level)
+    apart[apart == 0] = np.nan
+    return np.asarray(paired / apart + within(k.yy) - 2 * (c @ k.xy.mean(1)) / n)
+
+
+def interval_over_z(k: Kernels, settings: Judging) -> Interval:
+    """Bootstrap interval of the whole estimate."""
+    found = resampled(k, counts(len(k.xx), settings.resamples, settings.seed))
+    return percentiles(found[~np.isnan(found)], settings.level)
 
 
 def kid_score(x: Array, y: Array, network: str, settings: Judging) -> tuple[Score, Array]:

@@ -32,8 +32,9 @@ class Score:
 def score_lines(scores: Sequence[Mapping[str, Any]]) -> list[str]:
     """One aligned line a score, as a terminal shows it: value, interval, network, n."""
     lines = []
+    width = max([10, *(len(score["name"]) for score in scores)])
     for score in scores:
         value = "none" if score["value"] is None else f"{score['value']:.4f}"
         interval = "" if score["low"] is None else f"  [{score['low']:.4f}, {score['high']:.4f}]"
-        lines.append(f"  {score['name']:<10} {value}{interval}  ({score['network']}, n {score['n']})")
+        lines.append(f"  {score['name']:<{width}} {value}{interval}  ({score['network']}, n {score['n']})")
     return lines
