@@ -32,7 +32,7 @@ from pipeline.trainer import Trainer
 
 def shipped_shape() -> Shape:
     """The network of configs/pretrain_personas.yaml."""
-    network = read(timing.ROOT / "configs/pretrain_personas.yaml", [], Pretrain).network
+    network = read(timing.ROOT / "configs/pretrain_personas.yaml", [], Pretrain).network_settings()
     return Shape(network.size, dict(network.widths), network.style_dim, network.mapping_layers)
 
 

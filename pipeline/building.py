@@ -9,14 +9,14 @@ from torch import nn
 
 from models.patch_heads import PatchHeads
 from models.projector import Projector
-from models.stylegan2 import Discriminator, Generator, Shape
+from models.stylegan2 import Shape
 from pipeline.draws import seeded
 from pipeline.errors import CONFIG, GraftError
 from pipeline.job import Job, Pretrain
 from pipeline.load import Model
 from pipeline.methods import METHODS
 from pipeline.methods.cdc import PatchSettings
-from pipeline.methods.settings import StepSettings
+from pipeline.methods.settings import Network, StepSettings
 from pipeline.nets import Nets
 from pipeline.phase import Method
 
@@ -31,22 +31,12 @@ def fresh(make: Callable[[], N], seed: int, name: str) -> N:
 
 
 def shape_of(job: Pretrain) -> Shape:
-    """The network that a config asks for; GraftError says what is wrong with it."""
-    network = job.network
+    """The StyleGAN2 pair that a config asks for; GraftError says what is wrong with it."""
+    network: Network = job.network_settings()
     try:
         return Shape(network.size, dict(network.widths), network.style_dim, network.mapping_layers)
     except ValueError as error:
         raise GraftError(f"network: {error}", CONFIG) from error
-
-
-def pretraining_nets(job: Pretrain, settings: StepSettings, method: Method, device: torch.device) -> Nets:
-    """A fresh pair."""
-    shape = shape_of(job)
-    modules: dict[str, nn.Module] = {
-        "G": fresh(lambda: Generator(shape), job.seed, "G"),
-        "D": fresh(lambda: Discriminator(shape, settings.stddev_group), job.seed, "D"),
-    }
-    return Nets(modules, method, {"path_mean": torch.zeros(())}, device)
 
 
 def adaptation_nets(

@@ -16,12 +16,13 @@ from models.stylegan2 import Generator
 from pipeline.building import adaptation_nets
 from pipeline.data.shipped import credits_of
 from pipeline.draws import Change, Draws
+from pipeline.exporting import save_model
 from pipeline.inputs import Inputs, open_inputs
 from pipeline.job import Job
 from pipeline.judging import Judging
 from pipeline.judging.evaluator import Cache as Judged
 from pipeline.judging.evaluator import Draw, Judgement, judge, uncached
-from pipeline.load import Model, mean_style, save_model
+from pipeline.load import Model, mean_style
 from pipeline.methods import METHODS
 from pipeline.nets import Nets
 from pipeline.pictures import averaged_pictures, fixed_latents, write_rows

@@ -97,18 +97,20 @@ class StepDraws:
     data: Any
     change: Change
     gather: Callable[[Tensor], Tensor]
-    kept: dict[str, Any] | None = None
+    kept: dict[str, Any]
+    parts: int = 1
 
     def common(self) -> "StepDraws":
         """The draws that every phase of this step has in common, whichever asks first."""
         return replace(self, phase="step")
 
-    def shared(self, name: str, make: Callable[[], T]) -> T:
-        """What one phase of a step made and later ones read. Made again where the batch comes in parts.
+    def shared(self, name: str, make: Callable[[], T], again: bool = False) -> T:
+        """What one phase of a step made and later ones read, kept to the end of the step.
 
-        So `make` must give the same in every phase that asks: from `common` draws, and networks that stand still.
+        again: made anew for every phase where the batch comes in parts, so that not all parts' graphs are kept. Then
+        `make` must give the same to each: from `common` draws, and networks that stand still until the last has asked.
         """
-        if self.kept is None:
+        if again and self.parts > 1:
             return make()
         if name not in self.kept:
             self.kept[name] = make()
@@ -140,9 +142,11 @@ class StepDraws:
         return self._rows(values)
 
     def uniform(self, name: str, *shape: int) -> Tensor:
-        """[b, *shape] from [0, 1)."""
-        values = torch.rand(self.count, *shape, generator=self._generator(name), device=self.device)
-        return self._rows(values)
+        """[b, *shape] from [0, 1), in float64: what is far out in a tail needs the small numbers."""
+        generator = self._generator(name)
+        return self._rows(
+            torch.rand(self.count, *shape, generator=generator, device=self.device, dtype=torch.float64)
+        )
 
     def indices(self, name: str, stop: int) -> Tensor:
         """[b] whole numbers from 0 to stop - 1."""
@@ -247,14 +251,16 @@ class Draws:
                 f"use a multiple of {shares * group}"
             )
         self._rank, self._world, self._parts = rank, world, parts
-        self._first = StepDraws(seed, 0, "", batch, 0, 1, device, data, change or Change(), gather)
-        self._kept: tuple[int, dict[str, Any]] = (-1, {})
+        self._first = StepDraws(seed, 0, "", batch, 0, 1, device, data, change or Change(), gather, {})
+        self._kept: tuple[int, dict[object, dict[str, Any]]] = (-1, {})
 
     def at(self, step: int, phase: str, part: int = 0, whole: bool = False) -> StepDraws:
         """Rows are dealt like cards, so that groups of a fixed size stay whole in one process."""
         if self._kept[0] != step:
             self._kept = (step, {})
-        kept = self._kept[1] if self._parts == 1 else None
         parts = 1 if whole else self._parts
+        kept = self._kept[1].setdefault("whole" if whole else part, {})
         offset, stride = part * self._world + self._rank, self._world * parts
-        return replace(self._first, step=step, phase=phase, offset=offset, stride=stride, kept=kept)
+        return replace(
+            self._first, step=step, phase=phase, offset=offset, stride=stride, kept=kept, parts=parts
+        )

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import product
 from typing import Any, Literal
 
@@ -10,8 +10,9 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from pipeline.explain import explain, section_of
-from pipeline.judging.settings import Judging
+from pipeline.judging.settings import Judging, Translating
 from pipeline.methods import METHODS, PRETRAINING, Entry
+from pipeline.methods.diversity import DIVERSITY
 from pipeline.methods.settings import Frozen, StepSettings, value
 
 
@@ -59,7 +60,11 @@ class Job(Frozen):
 
     def method_settings(self) -> StepSettings:
         """The method's own settings: profile, then `settings`, then `weights`."""
-        return resolved(METHODS[self.method], self.profile, self.settings, self.weights, self.shots)
+        found = resolved(
+            METHODS[self.method], self.profile, self.settings, self.weights, self.shots, self.steps
+        )
+        assert isinstance(found, StepSettings)
+        return found
 
     @property
     def digest(self) -> str:
@@ -90,41 +95,58 @@ class Evaluation(Frozen):
     judge_few: bool = value(False, "judge even against fewer than 100 held-out pictures", "Graft")
 
 
-class Network(Frozen):
-    """Sizes of a StyleGAN2 pair."""
-
-    size: int = value(64, "side of the picture, a power of two", "Graft", "pixels", low=32, high=1024)
-    widths: dict[int, int] = value({}, "channels by side", "StyleGAN2: 512 up to 64 px", "channels")
-    style_dim: int = value(128, "length of z and w", "StyleGAN2: 512", low=1)
-    mapping_layers: int = value(4, "linear layers from z to w", "StyleGAN2: 8", low=1)
-
-
 class Pretrain(Frozen):
-    """A source model from shards."""
+    """A model from shards: a source to adapt, a translator, a conditional generator."""
 
     name: str = Field(description="name of the run and of the model that it exports")
-    method: Literal["stylegan2"] = value("stylegan2", "what is trained", "Graft")
+    method: str = value("stylegan2", "what is trained", "Graft")
     train: str = value("personas", "a shipped set, a folder, an archive or shards", "Graft")
     heldout: str | None = value(None, "pictures to judge against; a shipped set has its own", "Graft")
     seed: int = value(0, "seed of everything random", "Graft", low=0)
     steps: int = value(1000, "training steps", "Graft", "steps", low=1)
     batch: int = value(16, "pictures per step", "Graft", "pictures", low=1)
-    network: Network = Network()
+    network: dict[str, Any] = value({}, "sizes of the networks, as the method has them", "Graft")
     profile: str = value("default", "profile of the settings", "Graft")
+    diversity: str | list[str] | None = value(
+        None, "diversity terms that are on, at their default weights; none: not one", "Graft"
+    )
     weights: dict[str, float] = value({}, "weights of loss terms", "Graft")
     settings: dict[str, Any] = value({}, "settings of the method", "Graft")
     data: Reading = Reading()
     judge: Judging = Judging()
+    translate: Translating = Translating()
+    judge_weights: str | None = value(
+        None, "folder with files of judging networks, before GRAFT_WEIGHTS", "Graft"
+    )
     every: Every = Every(log=50, sample=1000, save=1000)
 
-    def method_settings(self) -> StepSettings:
-        """The settings of the step."""
-        return resolved(PRETRAINING[self.method], self.profile, self.settings, self.weights, 1)
+    @property
+    def entry(self) -> Entry:
+        """What the method's file gives."""
+        return PRETRAINING[self.method]
+
+    def method_settings(self) -> Any:
+        """The settings of the step, of the method's own type."""
+        terms = [self.diversity] if isinstance(self.diversity, str) else self.diversity
+        on = None if terms is None else {term for term in terms if term != "none"}
+        weights = self.weights if on is None else {**chosen(on, self.entry), **self.weights}
+        return resolved(self.entry, self.profile, self.settings, weights, 1, self.steps)
+
+    def network_settings(self) -> Any:
+        """The sizes, of the method's own type. ValidationError names a wrong key."""
+        assert self.entry.network is not None
+        return self.entry.network.model_validate(self.network)
 
     @property
     def digest(self) -> str:
         """8 hexadecimal digits over everything that decides the result."""
         return digest_of(self.model_dump(mode="json", exclude={"every", "name"}))
+
+
+def chosen(terms: Collection[str], entry: Entry) -> dict[str, float]:
+    """Weights of the method's diversity terms: those of `terms` at their defaults, the others 0."""
+    known = [name for name in inside(entry)["weights"] if name in DIVERSITY]
+    return {name: DIVERSITY[name] if name in terms else 0.0 for name in known}
 
 
 def last_part(target: str) -> str:
@@ -144,14 +166,22 @@ def digest_of(values: Any) -> str:
 
 
 def resolved(
-    entry: Entry, profile: str, settings: Mapping[str, Any], weights: Mapping[str, float], pictures: int
-) -> StepSettings:
-    """Defaults of the method, then the profile, then what the config says. ValidationError names a wrong key."""
+    entry: Entry,
+    profile: str,
+    settings: Mapping[str, Any],
+    weights: Mapping[str, float],
+    pictures: int,
+    steps: int,
+) -> Frozen:
+    """Defaults of the method, then the profile, then what the config says. ValidationError names a wrong key.
+
+    pictures and steps are filled in where the method has a setting of that name.
+    """
     start = dict(entry.profiles[profile])
     merged: dict[str, Any] = {**start, **settings}
     merged["weights"] = {**start.get("weights", {}), **weights}
-    if "pictures" in entry.settings.model_fields:
-        merged["pictures"] = pictures
+    run = {"pictures": pictures, "steps": steps}
+    merged |= {name: number for name, number in run.items() if name in entry.settings.model_fields}
     return entry.settings.model_validate(merged)
 
 
@@ -238,11 +268,12 @@ def _put(values: dict[str, Any], key: str, entry: Any) -> None:
 
 
 def inside(entry: Entry) -> dict[str, dict[str, FieldInfo]]:
-    """The weights and the settings of a method, each with what its file says of them."""
+    """The weights, the settings and the sizes of a method, each with what its file says of them."""
     fields = dict(entry.settings.model_fields)
     weights = section_of(fields.pop("weights").annotation)
     assert weights is not None
-    return {"weights": dict(weights.model_fields), "settings": fields}
+    network = {} if entry.network is None else {"network": dict(entry.network.model_fields)}
+    return {"weights": dict(weights.model_fields), "settings": fields, **network}
 
 
 def explained(model: type[Job | Pretrain | Sweep], key: str, first: str = "") -> str:
@@ -256,10 +287,10 @@ def explained(model: type[Job | Pretrain | Sweep], key: str, first: str = "") ->
     table = PRETRAINING if model is Pretrain else METHODS
     order = sorted(table, key=lambda name: name != first)
     prefix = "job." if model is Sweep else ""
-    free: dict[str, dict[str, FieldInfo]] = {f"{prefix}weights": {}, f"{prefix}settings": {}}
+    free: dict[str, dict[str, FieldInfo]] = {}
     for name in reversed(order):
         for front, fields in inside(table[name]).items():
-            free[prefix + front] |= fields
+            free[prefix + front] = free.get(prefix + front, {}) | fields
     text = explain(model, key, free)
     front, _, last = key.removeprefix(prefix).partition(".")
     owners = [name for name in table if last in inside(table[name]).get(front, {})]

@@ -8,19 +8,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from models.files import load_into, read_tensors, sha256_of, write_tensors
+from models.files import load_into, read_tensors, sha256_of
 from models.files.tensors import PICKLED
 from models.projector import Projector
 from models.stylegan2 import Discriminator, Generator, Shape
 from pipeline.data.shipped import shipped_sources
 from pipeline.errors import INPUT, GraftError
 from pipeline.nearest import did_you_mean
-from pipeline.store import read_json, write_json
+from pipeline.pictures import fixed_latents
+from pipeline.store import read_json
 
 KIND = "stylegan2"
 
@@ -38,6 +39,40 @@ class Model:
     about: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
     folder: Path = Path()
+    kind: ClassVar[str] = KIND
+
+    @property
+    def title(self) -> str:
+        """What it is, in a few words."""
+        return f"StyleGAN2 at {self.shape.size} px"
+
+    def network(self) -> dict[str, Any]:
+        """The sizes from which its networks are built."""
+        return self.shape.as_dict()
+
+    def facts(self) -> list[str]:
+        """Lines of its card on its networks."""
+        widths = ", ".join(f"{side}: {width}" for side, width in sorted(self.shape.widths.items()))
+        return [f"channels by side: {widths}", f"latent compression: {'yes' if self.projector else 'no'}"]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that it needs to be read back."""
+        parts = {"G": self.generator, "D": self.discriminator, "projector": self.projector}
+        tensors = {
+            f"{name}.{key}": value
+            for name, part in parts.items()
+            if part is not None
+            for key, value in part.state_dict().items()
+        }
+        return tensors | {"path_mean": self.path_mean, "mean": self.mean}
+
+    def latents(self, count: int) -> Tensor:
+        """The z [count, D] of its grid."""
+        return fixed_latents(count, self.shape.style_dim).to(self.mean.device)
+
+    def sheet(self) -> tuple[list[Tensor], list[str] | None]:
+        """Eight rows of eight pictures."""
+        return list(torch.split(self.draw(self.latents(64)), 8)), None
 
     @torch.no_grad()
     def draw(self, z: Tensor, psi: float = 1.0) -> Tensor:
@@ -113,16 +148,33 @@ def _asked_by(config: Path, shape: Shape, found: Shape | None) -> str:
     return f"{asked} (where {', '.join(fits)} would fit)"
 
 
-def load_model(name: str) -> Model:
-    """A shipped source by its name, or the folder of an exported model."""
+def card_values(name: str, kind: str) -> tuple[Path, dict[str, Any]]:
+    """The folder of a model of one kind, shipped or anywhere, and its config.json."""
     folder = source_folder(name)
-    config, weights = folder / "config.json", folder / "model.safetensors"
+    about = about_in(folder)
+    if about.get("kind") != kind:
+        raise GraftError(
+            f"{folder / 'config.json'}: a {about.get('kind')} model, and a {kind} model is needed here", INPUT
+        )
+    return folder, about
+
+
+def about_in(folder: Path) -> dict[str, Any]:
+    """config.json of a model of any kind."""
+    config = folder / "config.json"
     try:
         about = read_json(config)
     except GraftError as error:
         raise GraftError(f"{error}; export or fetch the model again", INPUT) from error
-    if not isinstance(about, dict) or about.get("kind") != KIND or "network" not in about:
-        raise GraftError(f"{config}: not the card of a {KIND} model (no kind and network in it)", INPUT)
+    if not isinstance(about, dict) or "kind" not in about or "network" not in about:
+        raise GraftError(f"{config}: not the card of a model (no kind and network in it)", INPUT)
+    return about
+
+
+def load_model(name: str) -> Model:
+    """A shipped source by its name, or the folder of an exported model."""
+    folder, about = card_values(name, KIND)
+    config, weights = folder / "config.json", folder / "model.safetensors"
     try:
         shape = Shape.from_dict(about["network"])
     except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -151,16 +203,3 @@ def load_model(name: str) -> Model:
     return Model(
         shape, generator, discriminator, projector, path_mean, mean, about, sha256_of(weights), folder
     )
-
-
-def save_model(model: Model, folder: Path) -> None:
-    """Write weights and card values of `model` into `folder`; grid and text are the caller's."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"G.{key}": value for key, value in model.generator.state_dict().items()}
-    if model.discriminator is not None:
-        tensors |= {f"D.{key}": value for key, value in model.discriminator.state_dict().items()}
-    if model.projector is not None:
-        tensors |= {f"projector.{key}": value for key, value in model.projector.state_dict().items()}
-    tensors |= {"path_mean": model.path_mean, "mean": model.mean}
-    write_tensors(folder / "model.safetensors", tensors)
-    write_json(folder / "config.json", {"kind": KIND, "network": model.shape.as_dict(), **model.about})

@@ -13,7 +13,6 @@ from pipeline.cell import about_adapted
 from pipeline.errors import INPUT, GraftError
 from pipeline.job import Job, Pretrain
 from pipeline.load import Model, load_model, mean_style
-from pipeline.pretraining import about_source
 from pipeline.read import read
 from pipeline.store import Checkpoints
 
@@ -59,7 +58,7 @@ def _of_checkpoint(folder: Path) -> Model:
         shape, about = source.shape, about_adapted(job, source, step)
     else:
         pretrain = read(config, [], Pretrain)
-        shape, about = shape_of(pretrain), about_source(pretrain, step)
+        shape, about = shape_of(pretrain), {"name": pretrain.name, "train": pretrain.train, "steps": step}
     generator = Generator(shape)
     load_into(generator, tensors, "ema/G/", folder / "checkpoints", f"the network in {config}")
     generator.requires_grad_(False).eval()

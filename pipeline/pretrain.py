@@ -30,25 +30,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(explained(Pretrain, given.explain))
         return 0
     from cluster.engine import open_engine
-    from pipeline.export import write_export
+    from pipeline.exporting import write_export
+    from pipeline.families import FAMILIES
     from pipeline.judging.score import score_lines
-    from pipeline.methods import PRETRAINING
-    from pipeline.pretraining import open_domain, train_source
+    from pipeline.pretraining import train_source
     from pipeline.problems import problems
     from pipeline.read import read
     from pipeline.tracking.progress import CellView, Progress
 
     job = read(given.config, given.overrides, Pretrain, problems)
-    domain = open_domain(job)
+    opened = FAMILIES[job.method].open(job)
     engine = open_engine(given.device)
     folder = given.runs / f"{job.name}-{job.digest}"
     try:
         if engine.rank != 0:
-            train_source(job, domain, folder, engine)
+            train_source(job, opened, folder, engine)
             return 0
-        print(PRETRAINING[job.method].table(job.method_settings()).table(), flush=True)
+        print(job.entry.table(job.method_settings()).table(), flush=True)
         with Progress([CellView(job.name, folder, job.steps)]) as progress:
-            model = train_source(job, domain, folder, engine, given.tracker, lambda step: progress.refresh())
+            model = train_source(job, opened, folder, engine, given.tracker, lambda step: progress.refresh())
         where = write_export(model, given.exports / job.name)
     finally:
         engine.close()

@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from models.stylegan2 import Shape
 from pipeline.data.shipped import place_of
 from pipeline.errors import GraftError
 from pipeline.explain import dotted_keys, expected, field_at
-from pipeline.job import Job, Pretrain, Search, Sweep, inside
+from pipeline.families import FAMILIES
+from pipeline.job import Job, Pretrain, Search, Sweep, chosen, inside
 from pipeline.load import source_folder
 from pipeline.methods import METHODS, PRETRAINING, Entry
 from pipeline.nearest import did_you_mean, nearest
@@ -34,24 +34,42 @@ def problems(job: Job | Pretrain) -> Iterator[Problem]:
     if "weights" in job.settings:
         yield Problem("settings.weights", "'settings.weights' is not read; write 'weights' beside 'settings'")
     try:
-        group = job.method_settings().stddev_group
+        group = getattr(job.method_settings(), "stddev_group", 1)
+        if isinstance(job, Pretrain):
+            job.network_settings()
     except ValidationError as error:
         yield _refused(job.method, entry, error)
         return
+    if isinstance(job, Pretrain):
+        yield from _not_its_terms(job)
     if job.batch > group and job.batch % group:
         sentence = f"'batch' of {job.batch} cannot be split into groups of {group}"
         yield Problem("batch", f"{sentence}; make it a multiple, or set settings.stddev_group")
     yield from _not_there(job)
 
 
+def _not_its_terms(job: Pretrain) -> Iterator[Problem]:
+    """Names under `diversity` that no term of the method has."""
+    given = job.diversity
+    named = [] if given is None else [given] if isinstance(given, str) else given
+    known = ["none", *chosen((), job.entry)]
+    for name in named:
+        if name not in known:
+            yield Problem(
+                "diversity", f"'{job.method}' has no diversity term '{name}'{did_you_mean(name, known)}"
+            )
+
+
 def _refused(method: str, entry: Entry, error: ValidationError) -> Problem:
-    """The first thing that the method's own file says against its weights and settings."""
+    """The first thing that the method's own file says against its weights, settings and sizes."""
     first = error.errors()[0]
-    loc = first["loc"] if first["loc"][0] == "weights" else ("settings", *first["loc"])
+    sizes = entry.network is not None and error.title == entry.network.__name__
+    front = () if first["loc"][0] == "weights" else ("network" if sizes else "settings",)
+    loc = (*front, *first["loc"])
     key = ".".join(map(str, loc))
     if first["type"] == "extra_forbidden":
         return Problem(key, _unknown(key, method, entry))
-    found = field_at(entry.settings, first["loc"])
+    found = field_at(entry.network if sizes and entry.network else entry.settings, first["loc"])
     wanted = expected(found) if found is not None else first["msg"].lower()
     return Problem(key, f"'{key}' is {first['input']!r}, expected {wanted}")
 
@@ -76,11 +94,10 @@ def _not_there(job: Job | Pretrain) -> Iterator[Problem]:
         except GraftError as error:
             yield Problem(key, f"'{key}': {error}")
     if isinstance(job, Pretrain):
-        network = job.network
         try:
-            Shape(network.size, dict(network.widths), network.style_dim, network.mapping_layers)
-        except ValueError as error:
-            yield Problem("network", f"'network': {error}")
+            FAMILIES[job.method].check(job)
+        except (GraftError, ValueError) as error:
+            yield Problem("network", f"'network': {str(error).removeprefix('network: ')}")
 
 
 def sweep_problems(sweep: Sweep) -> Iterator[Problem]:

@@ -75,6 +75,12 @@ class Run:
                 if asked and step < self.steps:
                     raise Stopped
 
+    def note(self, step: int, readings: dict[str, float]) -> None:
+        """Write numbers that were read off the pictures of a step."""
+        if readings and self.leads:
+            self.lines.append({"step": step, "probe": readings})
+            self.tracker.log(step, {f"probe/{name}": value for name, value in readings.items()})
+
     def _agreed(self, asked: bool) -> bool:
         """True when any process was asked to stop: all of them then stop after the same step."""
         engine = self.trainer.engine

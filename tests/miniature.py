@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from cluster.engine import Engine, PlainEngine
 from models.projector import Projector
 from models.stylegan2 import Discriminator, Generator, Shape
-from pipeline.building import adaptation_nets, pretraining_nets
+from pipeline.building import adaptation_nets
+from pipeline.data.domains import Domains
 from pipeline.data.held import Held
 from pipeline.draws import Change, Draws
+from pipeline.families import FAMILIES, Opened
 from pipeline.job import Job, Pretrain
 from pipeline.load import Model, mean_style
 from pipeline.methods import METHODS, PRETRAINING
@@ -23,6 +25,10 @@ from pipeline.trainer import Trainer
 WIDTHS = {4: 8, 8: 8, 16: 8, 32: 8}
 SHAPE = Shape(32, WIDTHS, 16, 2)
 CPU = torch.device("cpu")
+NETWORKS: dict[str, dict[str, Any]] = {
+    "stylegan2": {"size": 32, "widths": WIDTHS, "style_dim": 16, "mapping_layers": 2},
+    "stargan2": {"size": 32, "base": 256, "widest": 12, "style_dim": 6, "latent_dim": 4, "hidden_dim": 10},
+}
 
 
 def trained_a_little(module: nn.Module, seed: int) -> None:
@@ -57,8 +63,17 @@ def job_of(name: str, **values: Any) -> Job | Pretrain:
     """A job of either table."""
     if name in METHODS:
         return Job(method=name, **{"batch": 4, **values})
-    network = {"size": 32, "widths": WIDTHS, "style_dim": 16, "mapping_layers": 2}
-    return Pretrain.model_validate({"name": "tiny", "network": network, "batch": 4, **values})
+    return Pretrain.model_validate(
+        {"name": "tiny", "method": name, "network": NETWORKS[name], "batch": 4, "steps": 100} | values
+    )
+
+
+def data_of(name: str, seed: int = 0, domains: int = 3) -> Opened:
+    """What a method of PRETRAINING is trained on."""
+    if name == "stylegan2":
+        return Opened(Held(pictures(), None, seed), None, 10)
+    sets = {f"domain {d}": Held(pictures(6, 30 + d), None, seed) for d in range(domains)}
+    return Opened(Domains(sets, seed), None, 6 * domains)
 
 
 def projector(settings: StepSettings) -> Projector | None:
@@ -68,18 +83,20 @@ def projector(settings: StepSettings) -> Projector | None:
     return Projector.from_codes(codes, alphas(settings, SHAPE.style_sides, SHAPE.size, 10))
 
 
-def trainer(name: str, engine: Engine | None = None, parts: int = 1, **values: Any) -> Trainer:
+def trainer(
+    name: str, engine: Engine | None = None, parts: int = 1, domains: int = 3, **values: Any
+) -> Trainer:
     """The trainer of a method in METHODS or PRETRAINING; in torch's default type."""
     job = job_of(name, **values)
     settings = job.method_settings()
     engine = engine or PlainEngine(CPU)
     if isinstance(job, Job):
-        method = METHODS[name].table(settings)
+        method, data = METHODS[name].table(settings), Opened(Held(pictures(), None, job.seed), None, 10)
         start = copy.deepcopy(source())
         nets = adaptation_nets(job, settings, method, start, projector(settings), engine.device)
     else:
-        method = PRETRAINING[name].table(settings)
-        nets = pretraining_nets(job, settings, method, engine.device)
+        method, data = PRETRAINING[name].table(settings), data_of(name, job.seed, domains)
+        nets = FAMILIES[name].nets(job, method, data, engine.device)
     for module in (*nets.modules.values(), *nets.twins.values()):
         module.to(torch.get_default_dtype())
     nets.memory = {key: held.to(torch.get_default_dtype()) for key, held in nets.memory.items()}
@@ -87,12 +104,12 @@ def trainer(name: str, engine: Engine | None = None, parts: int = 1, **values: A
         job.seed,
         job.batch,
         engine.device,
-        Held(pictures(), None, job.seed),
-        Change(job.data.flip),
+        data.data,
+        Change(job.data.flip, getattr(settings, "crop", 0.0)),
         engine.rank,
         engine.world,
         parts,
         engine.gather,
-        settings.stddev_group,
+        getattr(settings, "stddev_group", 1),
     )
     return Trainer(method, nets, draws, engine, parts)

@@ -18,7 +18,8 @@ from PIL import Image
 from models.files import read_tensors, write_tensors
 from models.stylegan2 import Discriminator, Generator, Shape
 from pipeline import cli, sweep
-from pipeline.load import Model, save_model
+from pipeline.exporting import save_model
+from pipeline.load import Model
 
 ROOT = Path(__file__).parents[1]
 SHAPE = Shape(32, {4: 8, 8: 8, 16: 8, 32: 8}, 16, 2)
@@ -145,6 +146,7 @@ def test_the_same_in_a_process_of_its_own_and_nothing_is_left_behind(room, words
 
 
 def test_the_words_of_data_pack_are_those_of_the_packer():
-    from pipeline.data import pack, pictures, verb
+    from pipeline.data import items, pack, pictures, verb
 
     assert (verb.FITS, verb.ENCODINGS, verb.LABELS) == (pictures.FITS, pack.ENCODINGS, pack.LABELS)
+    assert verb.KINDS == items.KINDS

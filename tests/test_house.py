@@ -80,6 +80,15 @@ def lines(name: str) -> int:
     return len((ROOT / name).read_text(encoding="utf-8").splitlines())
 
 
+def reads_weights(call: ast.Call, name: str) -> bool:
+    """torch's reader through its allow-list, in the one file that may call it."""
+    allowed = any(
+        word.arg == "weights_only" and isinstance(word.value, ast.Constant) and word.value.value is True
+        for word in call.keywords
+    )
+    return allowed and dotted(call.func) == "torch.load" and name == "models/files/pickled.py"
+
+
 def dotted(node: ast.expr) -> str:
     """`torch.load` for the expression that says so; "" for what is no dotted name."""
     if isinstance(node, ast.Name):
@@ -148,7 +157,11 @@ def test_nothing_reads_a_file_in_a_way_that_executes_it():
     found = set()
     for name, tree in sources().items():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and dotted(node.func) in EXECUTING:
+            if (
+                isinstance(node, ast.Call)
+                and dotted(node.func) in EXECUTING
+                and not reads_weights(node, name)
+            ):
                 found.add(f"{name}:{node.lineno} {dotted(node.func)}")
         found |= {f"{name} imports {module}" for module in imported(name) if module in MODULES_THAT_EXECUTE}
     assert found == set()

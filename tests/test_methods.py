@@ -88,10 +88,10 @@ def test_only_the_networks_of_a_phase_have_gradients_on_while_it_runs(name: str)
     seen: list[tuple[set[str], set[str]]] = []
     only = trainer.nets.only
 
-    def watched(names: tuple[str, ...], step: int) -> None:
-        only(names)
+    def watched(names: tuple[str, ...], lends: tuple[str, ...]) -> None:
+        only(names, lends)
         on = {n for n, m in trainer.nets.modules.items() if any(p.requires_grad for p in m.parameters())}
-        seen.append((set(names), on))
+        seen.append(({*names, *lends}, on))
 
     trainer.nets.only = watched  # type: ignore[assignment, method-assign]
     trainer.step()

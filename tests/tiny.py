@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from models.stylegan2 import Discriminator, Generator, Shape
-from pipeline.export import write_export
+from pipeline.exporting import write_export
 from pipeline.load import Model, mean_style
 from tests.data.drawn import folder, picture
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.methods import cdc, rssa, stylegan2, tgan
-from pipeline.methods.settings import StepSettings
+from pipeline.methods import cdc, rssa, stargan2, stargan2_settings, stylegan2, tgan
+from pipeline.methods.settings import Frozen, Network, StepSettings
 from pipeline.phase import Method
 
 
@@ -14,13 +14,15 @@ class Entry:
     """What a method's file gives: its settings and profiles, its table, the frozen or fresh parts beside G and D.
 
     parts: of "source" (the generator as it was), "heads" (patch heads), "projector" (latent compression).
+    network: the sizes that a config may ask for, where the method builds its networks itself.
     """
 
-    settings: type[StepSettings]
+    settings: type[Frozen]
     profiles: Mapping[str, Mapping[str, Any]]
     table: Callable[[Any], Method]
     parts: tuple[str, ...]
     card: str
+    network: type[Frozen] | None = None
 
 
 METHODS: dict[str, Entry] = {
@@ -30,5 +32,13 @@ METHODS: dict[str, Entry] = {
 }
 
 PRETRAINING: dict[str, Entry] = {
-    "stylegan2": Entry(StepSettings, {"default": {}}, stylegan2.method, (), stylegan2.__doc__ or ""),
+    "stylegan2": Entry(StepSettings, {"default": {}}, stylegan2.method, (), stylegan2.__doc__ or "", Network),
+    "stargan2": Entry(
+        stargan2_settings.Settings,
+        stargan2_settings.PROFILES,
+        stargan2.method,
+        (),
+        stargan2.__doc__ or "",
+        stargan2_settings.Network,
+    ),
 }

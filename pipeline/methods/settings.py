@@ -27,6 +27,15 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Network(Frozen):
+    """Sizes of a StyleGAN2 pair."""
+
+    size: int = value(64, "side of the picture, a power of two", "Graft", "pixels", low=32, high=1024)
+    widths: dict[int, int] = value({}, "channels by side", "StyleGAN2: 512 up to 64 px", "channels")
+    style_dim: int = value(128, "length of z and w", "StyleGAN2: 512", low=1)
+    mapping_layers: int = value(4, "linear layers from z to w", "StyleGAN2: 8", low=1)
+
+
 class StepWeights(Frozen):
     """Weights of the terms of the StyleGAN2 step (Karras et al. 2020)."""
 

@@ -232,7 +232,8 @@ def test_what_phases_share_is_made_once_a_step_and_again_in_parts() -> None:
     assert found == [0, 0, 1]
     two = Draws(0, 4, miniature.CPU, parts=2)
     assert [two.at(0, "D", part).shared("a", make) for part in (0, 1)] == [2, 3]
-    assert two.at(0, "G", 0).shared("a", make) == 4
+    assert two.at(0, "G", 0).shared("a", make) == 2
+    assert [two.at(0, phase, 0).shared("b", make, again=True) for phase in ("D", "G")] == [4, 5]
 
 
 def test_common_draws_are_the_same_whichever_phase_asks() -> None:

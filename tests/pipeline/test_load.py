@@ -8,7 +8,8 @@ from models.files import WeightsError, read_tensors, write_tensors
 from models.projector import Projector
 from models.stylegan2 import Generator, Shape
 from pipeline.errors import GraftError
-from pipeline.load import Model, load_model, mean_style, save_model
+from pipeline.exporting import save_model
+from pipeline.load import Model, load_model, mean_style
 from tests import miniature
 
 
