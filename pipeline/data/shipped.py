@@ -6,7 +6,8 @@ from pathlib import Path
 from pipeline.errors import INPUT, GraftError
 
 FOLDER = Path(__file__).parent / "shipped"
-NAMES = ("croodles", "lorelei", "notionists", "personas", "pixelArt")
+NAMES = ("croodles", "lorelei", "notionists", "personas", "pixelArt")  # plain sets: one domain each
+DOMAIN_SETS = ("avatar_styles",)
 
 
 def train_of(name: str) -> Path:
@@ -21,11 +22,17 @@ def heldout_of(name: str) -> Path:
 
 
 def credits_of(name: str) -> str:
-    """Whom the pictures of a shipped set are by, and under which licence; "" for pictures from elsewhere."""
-    if name not in NAMES:
+    """Whom the pictures of a shipped set are by, and under which licence; "" for pictures from elsewhere.
+
+    A set of domains has one credit a domain, in the order of its labels, with "; " between them.
+    """
+    if name not in (*NAMES, *DOMAIN_SETS):
         return ""
-    text = (FOLDER / "CREDITS.md").read_text(encoding="utf-8")
-    row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+    lines = (FOLDER / "CREDITS.md").read_text(encoding="utf-8").splitlines()
+    return "; ".join(_credit(line) for line in lines if line.startswith((f"| `{name}` |", f"| `{name}/")))
+
+
+def _credit(row: str) -> str:
     work, author, licence = (cell.strip().strip('"') for cell in row.strip("| ").split("|")[2:])
     return f"{work}, {licence}" if author in work else f"{work} by {author}, {licence}"
 
@@ -43,15 +50,34 @@ def place_of(where: str | Path) -> Path:
     """
     if isinstance(where, str) and where in NAMES:
         return train_of(where)
+    if isinstance(where, str) and where in DOMAIN_SETS:
+        return FOLDER / where
     if Path(where).exists():
         return Path(where)
-    raise GraftError(f"{where}: no such folder, archive or shipped set; {_nearest(str(where), NAMES)}", INPUT)
+    nearest = _nearest(str(where), (*NAMES, *DOMAIN_SETS))
+    raise GraftError(f"{where}: no such folder, archive or shipped set; {nearest}", INPUT)
+
+
+def plain_place_of(where: str | Path) -> Path:
+    """As `place_of`, for who wants pictures of one kind: a shipped set of domains is refused by name."""
+    if isinstance(where, str) and where in DOMAIN_SETS:
+        raise GraftError(_not_plain(where), INPUT)
+    return place_of(where)
 
 
 def _known(name: str) -> str:
     if name in NAMES:
         return name
+    if name in DOMAIN_SETS:
+        raise GraftError(_not_plain(name), INPUT)
     raise GraftError(f"{name}: no such shipped set; {_nearest(name, NAMES)}", INPUT)
+
+
+def _not_plain(name: str) -> str:
+    return (
+        f"{name}: a set of several domains, and pictures of one kind are asked for here; "
+        f"shipped are {', '.join(NAMES)}"
+    )
 
 
 def _nearest(name: str, names: tuple[str, ...]) -> str:
