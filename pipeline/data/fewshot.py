@@ -12,7 +12,7 @@ from pipeline.data.manifest import shards_of
 from pipeline.data.order import permutation
 from pipeline.data.pictures import open_picture
 from pipeline.data.samples import fields_of
-from pipeline.data.shipped import place_of
+from pipeline.data.shipped import plain_place_of
 from pipeline.errors import INPUT, GraftError
 
 
@@ -27,7 +27,7 @@ def few_shots(where: str | Path, shots: int, seed: int, size: int, fit: str = "r
     """
     if shots < 1:
         raise GraftError(f"shots={shots}: must be at least 1")
-    found, stray = _candidates(place_of(where))
+    found, stray = _candidates(plain_place_of(where))
     if len(found) < shots:
         raise GraftError(f"{where}: {len(found)} pictures, but shots={shots} asks for more", INPUT)
     order = range(shots) if len(found) == shots else permutation(len(found), seed).tolist()

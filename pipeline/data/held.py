@@ -21,7 +21,7 @@ from pipeline.data.order import permutation
 from pipeline.data.pictures import OtherSizeError
 from pipeline.data.samples import Broken, Sample, decoded, fields_of, reason_of, stop_if_broken
 from pipeline.data.shards import samples
-from pipeline.data.shipped import place_of
+from pipeline.data.shipped import plain_place_of
 from pipeline.data.streamed import Streamed
 from pipeline.data.tars import is_tar
 from pipeline.errors import INPUT, GraftError
@@ -91,35 +91,50 @@ class Held:
         return permutation(self.count, self.seed, epoch)
 
 
-def hold(found: Iterable[Sample | Broken], size: int, fit: str, seed: int, where: str) -> Held:
-    """Decodes samples into memory; broken ones are skipped and named, more than 1 % stop (exit code 3)."""
-    pictures: list[Tensor] = []
-    fields: list[dict[str, Any]] = []
-    names: list[str] = []
-    broken: list[Broken] = []
-    conversions: Counter[str] = Counter()
-    for sample in found:
+class Decoding:
+    """Samples decoded one after another: the whole ones, and by name the broken ones."""
+
+    def __init__(self, size: int, fit: str) -> None:
+        self.size, self.fit = size, fit
+        self.pictures: list[Tensor] = []
+        self.fields: list[dict[str, Any]] = []
+        self.names: list[str] = []
+        self.broken: list[Broken] = []
+        self.conversions: Counter[str] = Counter()
+
+    def add(self, sample: Sample | Broken) -> None:
+        """One more. Raises OtherSizeError, which is no broken picture but a choice to be made."""
         if isinstance(sample, Broken):
-            broken.append(sample)
-            continue
+            self.broken.append(sample)
+            return
         try:
-            its_fields = fields_of(sample)
-            picture, notes = decoded(sample, size, fit)
+            fields = fields_of(sample)
+            picture, notes = decoded(sample, self.size, self.fit)
         except OtherSizeError:
             raise
         except GraftError as error:
-            broken.append(Broken(sample.called, reason_of(error, sample.called)))
-            continue
-        pictures.append(picture)
-        fields.append(its_fields)
-        names.append(f"{sample.key}.{sample.extension}")
-        conversions.update(note.split(" from ")[0] for note in notes)
-    stop_if_broken(broken, len(pictures) + len(broken), where)
-    if not pictures:
-        raise GraftError(f"{where}: no pictures in it", INPUT)
-    said = [f"{count} pictures: {note}" for note, count in sorted(conversions.items())]
-    said += [f"skipped, broken: {one.called}: {one.reason}" for one in broken]
-    return Held(torch.stack(pictures), fields, seed, names, said)
+            self.broken.append(Broken(sample.called, reason_of(error, sample.called)))
+            return
+        self.pictures.append(picture)
+        self.fields.append(fields)
+        self.names.append(f"{sample.key}.{sample.extension}")
+        self.conversions.update(note.split(" from ")[0] for note in notes)
+
+    def held(self, seed: int, where: str) -> Held:
+        """The set of the whole ones. Raises GraftError (exit code 3) where there are none."""
+        if not self.pictures:
+            raise GraftError(f"{where}: no pictures in it", INPUT)
+        notes = conversion_notes(self.conversions) + broken_notes(self.broken)
+        return Held(torch.stack(self.pictures), self.fields, seed, self.names, notes)
+
+
+def hold(found: Iterable[Sample | Broken], size: int, fit: str, seed: int, where: str) -> Held:
+    """Decodes samples into memory; broken ones are skipped and named, more than 1 % stop (exit code 3)."""
+    decoding = Decoding(size, fit)
+    for sample in found:
+        decoding.add(sample)
+    stop_if_broken(decoding.broken, len(decoding.pictures) + len(decoding.broken), where)
+    return decoding.held(seed, where)
 
 
 def open_set(
@@ -135,7 +150,7 @@ def open_set(
     Held where N * 3 * size * size bytes are within the limit, else Streamed, which needs tar shards. Shards
     of the split "heldout" are left out; name such a shard itself to open it. Raises GraftError (exit code 3).
     """
-    path = place_of(where)
+    path = plain_place_of(where)
     most = hold_limit_bytes // (3 * size * size)
     shards = shards_of(path) if path.is_dir() else []
     if is_tar(path) and path.stat().st_size > hold_limit_bytes:
@@ -161,6 +176,16 @@ def open_set(
         return streamed
     streamed.close()
     return hold((one for shard, _ in shards for one in samples(shard)), size, fit, seed, str(where))
+
+
+def conversion_notes(conversions: Counter[str]) -> list[str]:
+    """One note for each way in which pictures were changed to be read."""
+    return [f"{count} pictures: {note}" for note, count in sorted(conversions.items())]
+
+
+def broken_notes(broken: Sequence[Broken]) -> list[str]:
+    """One note for each sample that was passed over."""
+    return [f"skipped, broken: {one.called}: {one.reason}" for one in broken]
 
 
 def stray_notes(stray: Sequence[str]) -> list[str]:

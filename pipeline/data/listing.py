@@ -9,8 +9,8 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -41,6 +41,10 @@ class Listing:
         """Names of the pictures alone."""
         return [name for name in self.names if extension(name) in EXTENSIONS]
 
+    def read_if_there(self, name: str) -> bytes | None:
+        """The bytes behind a name, None where it is not listed. Raises GraftError (exit code 3)."""
+        return self.read(name) if name in self.known else None
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -57,18 +61,23 @@ class Entry:
 
     def sample(self) -> Sample:
         """The undecoded picture with the KEY.json and KEY.cls that lie beside it. Raises GraftError."""
-        kind = extension(self.name)
-        stem = self.name[: -len(kind) - 1]
-        sides = [
-            self.listing.read(f"{stem}.{side}") if f"{stem}.{side}" in self.listing.known else None
-            for side in SIDES
-        ]
-        return Sample(stem, str(self.listing.where), self.listing.read(self.name), kind, *sides)
+        return replace(self.described(), picture=self.listing.read(self.name))
+
+    def described(self) -> Sample:
+        """The same without its picture: what lies beside it alone. Raises GraftError."""
+        base = stem(self.name)
+        sides = [self.listing.read_if_there(f"{base}.{side}") for side in SIDES]
+        return Sample(base, str(self.listing.where), b"", extension(self.name), *sides)
 
 
 def extension(name: str) -> str:
     """The last suffix of a name, lower case, without its dot."""
     return PurePosixPath(name).suffix[1:].lower()
+
+
+def stem(name: str) -> str:
+    """A relative name without its last suffix."""
+    return name[: -len(extension(name)) - 1]
 
 
 def is_archive(path: str | Path) -> bool:
@@ -99,17 +108,18 @@ def entries(listings: Sequence[Listing]) -> list[Entry]:
     found: dict[str, Entry] = {}
     for listing in listings:
         for name in listing.pictures:
-            key = _key_of(name)
-            if key in found:
-                key = f"{key}-{hashlib.sha256(f'{listing.where.name}/{name}'.encode()).hexdigest()[:8]}"
+            key = key_of(stem(name), f"{listing.where.name}/{name}", found)
             found[key] = Entry(listing, name, key)
     return [found[key] for key in sorted(found)]
 
 
-def _key_of(name: str) -> str:
-    """webdataset cuts a name at its first dot, takes "/" for a folder, and skips keys like __this__."""
-    stem = name[: -len(extension(name)) - 1]
-    return stem.strip("/").replace("/", "-").replace(".", "_").lstrip("_") or "picture"
+def key_of(base: str, called: str, taken: Container[str]) -> str:
+    """A key for a name without its suffix, by the rule of `entries`; `called` tells it from equal ones.
+
+    webdataset cuts a name at its first dot, takes "/" for a folder, and skips keys like __this__.
+    """
+    key = base.strip("/").replace("/", "-").replace(".", "_").lstrip("_") or "picture"
+    return f"{key}-{hashlib.sha256(called.encode()).hexdigest()[:8]}" if key in taken else key
 
 
 def _hidden(name: str) -> bool:
@@ -122,7 +132,10 @@ def _of_use(name: str) -> bool:
 
 def _sorted(where: Path, names: Sequence[str], read: Callable[[str], bytes]) -> Listing:
     seen = sorted(name for name in names if not _hidden(name))
-    stems = {name[: -len(extension(name)) - 1] for name in seen if extension(name) in EXTENSIONS}
+    stems = {stem(name) for name in seen if extension(name) in EXTENSIONS}
+    stems |= {
+        base[:-2] for base in stems if base.endswith((".a", ".b"))
+    }  # KEY.json of KEY.a.png and KEY.b.png
     wanted = {
         name
         for name in seen

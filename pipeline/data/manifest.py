@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from pipeline.errors import INPUT, GraftError
 
 NAME = "manifest.json"
 FORMAT = "graft shards 1"
+SPLIT_IN_NAME = re.compile(r"((?P<domain>.+)-)?(?P<split>train|test|heldout)([-_.\d].*)")
 MOST_VALUES = 1000  # a json field with more different values is no label, domain or licence
 
 
@@ -55,14 +57,22 @@ def shard_entry(path: Path, count: int) -> dict[str, Any]:
 def shards_of(folder: Path, split: str = "train") -> list[tuple[Path, int | None]]:
     """(shard, count) of one split of a folder, in order; [] where the folder holds no shards.
 
-    Without a manifest counts are None, and shards named heldout* are the split "heldout", all others "train".
+    Without a manifest counts are None, and the names say the split (see `split_of_tar`).
     """
     manifest = read_manifest(folder)
     if manifest is not None:
         found = manifest["splits"].get(split, {"shards": []})["shards"]
         return [(folder / shard["name"], int(shard["count"])) for shard in found]
     tars = sorted(path for path in folder.iterdir() if is_tar(path) and not path.name.startswith("."))
-    return [(path, None) for path in tars if path.name.startswith("heldout") == (split == "heldout")]
+    return [(path, None) for path in tars if split_of_tar(path.name) == split]
+
+
+def split_of_tar(name: str) -> str:
+    """Of heldout*.tar, test.tar, NAME-heldout*.tar and NAME-test*.tar: "heldout"; of all others "train"."""
+    if name.startswith("heldout"):
+        return "heldout"
+    found = SPLIT_IN_NAME.fullmatch(name)
+    return "heldout" if found and found["split"] != "train" else "train"
 
 
 def write_manifest(folder: Path, content: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """Seeded orders that depend on nothing but their numbers: no generator state, no library version."""
 
+import hashlib
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +23,11 @@ def number(*parts: int) -> int:
     for part in parts:
         state = mixed(state ^ np.array([part & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64))
     return int(state[0])
+
+
+def named(text: str) -> int:
+    """One 64 bit number for a name, such as that of a stream."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
 def permutation(count: int, *parts: int) -> NDArray[np.int64]:

@@ -37,7 +37,24 @@ class Broken:
     reason: str
 
 
-def fields_of(sample: Sample) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Pair:
+    """Two undecoded pictures of one key, such as a drawing and the same in colour; else as a Sample."""
+
+    key: str
+    shard: str
+    a: Sample
+    b: Sample
+    fields: bytes | None = None
+    label: bytes | None = None
+
+    @property
+    def called(self) -> str:
+        """The name an error sentence gives it."""
+        return f"{self.shard}/{self.key}"
+
+
+def fields_of(sample: Sample | Pair) -> dict[str, Any]:
     """KEY.json as a dict, with "label" from KEY.cls where there is one. Raises GraftError (exit code 3)."""
     try:
         fields = json.loads(sample.fields) if sample.fields is not None else {}

@@ -14,7 +14,7 @@ from webdataset.tariterators import group_by_keys, tar_file_iterator
 from webdataset.writer import TarWriter
 
 from pipeline.data.pictures import EXTENSIONS
-from pipeline.data.samples import Broken, Sample
+from pipeline.data.samples import Broken, Pair, Sample
 from pipeline.data.tars import tar_stream
 
 
@@ -25,6 +25,23 @@ def samples(path: str | Path) -> Iterator[Sample | Broken]:
     missing, is no tar, or breaks off.
     """
     path = Path(path)
+    for group in _groups(path):
+        yield group if isinstance(group, Broken) else _sample(group, path)
+
+
+def pairs(path: str | Path) -> Iterator[Pair | Sample | Broken]:
+    """The pairs of one shard, KEY.a.webp and KEY.b.webp, undecoded, in the order of the tar.
+
+    A key with one picture only is passed on as it is: it may hold both halves side by side. Raises as
+    `samples`.
+    """
+    path = Path(path)
+    for group in _groups(path):
+        yield group if isinstance(group, Broken) else _pair(group, path)
+
+
+def _groups(path: Path) -> Iterator[dict[str, Any] | Broken]:
+    """The members of each key by extension; broken are members of one name."""
     doubled: list[Broken] = []
 
     def note(error: Exception) -> bool:
@@ -42,7 +59,7 @@ def samples(path: str | Path) -> Iterator[Sample | Broken]:
         members = tar_file_iterator(stream, select_files=wanted, handler=_raise)
         named = ({**member, "__url__": str(path)} for member in members)
         for group in group_by_keys(named, handler=note):
-            yield _sample(group, path)
+            yield group
             yield from doubled
             doubled.clear()
         stream.check_end()
@@ -68,11 +85,29 @@ def write_shard(path: Path, contents: Iterable[tuple[str, dict[str, bytes]]]) ->
     return count
 
 
+def _pair(group: dict[str, Any], path: Path) -> Pair | Sample | Broken:
+    key, sides = group["__key__"], {}
+    for side in ("a", "b"):
+        found = [extension for extension in EXTENSIONS if f"{side}.{extension}" in group]
+        sides[side] = [
+            Sample(f"{key}.{side}", str(path), group[f"{side}.{extension}"], extension) for extension in found
+        ]
+    if not sides["a"] and not sides["b"]:
+        return _sample(group, path)
+    for side, halves in sides.items():
+        if len(halves) != 1:
+            what = "no picture" if not halves else "more than one picture"
+            return Broken(f"{path}/{key}", f"{what} {side.upper()} of this pair")
+    return Pair(key, str(path), sides["a"][0], sides["b"][0], group.get("json"), group.get("cls"))
+
+
 def _sample(group: dict[str, Any], path: Path) -> Sample | Broken:
     key = group["__key__"]
     found = [extension for extension in EXTENSIONS if extension in group]
     if len(found) != 1:
         what = "no picture" if not found else "more than one picture"
+        if any(member.startswith(("a.", "b.")) for member in group):
+            return Broken(f"{path}/{key}", "half of a pair, or a pair: not one picture")
         return Broken(f"{path}/{key}", f"{what} of this key")
     return Sample(key, str(path), group[found[0]], found[0], group.get("json"), group.get("cls"))
 

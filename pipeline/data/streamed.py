@@ -6,6 +6,7 @@ an epoch has a seeded length, so that blocks hold other neighbours each time. So
 and a resumed or sliced stream is the same stream: samples before it are passed over undecoded.
 """
 
+import copy
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -53,6 +54,10 @@ class Streamed:
         self._check_broken()
         if self.count == 0:
             raise GraftError(f"{self._where}: no pictures in it", INPUT)
+        self._ahead = _AHEAD
+        self._start()
+
+    def _start(self) -> None:
         self._blocks: OrderedDict[tuple[int, int], list[Sample]] = OrderedDict()
         self._cursors: OrderedDict[int, tuple[int, Iterator[Sample]]] = OrderedDict()
         self._ready: OrderedDict[tuple[int, ...], Future[Tensor]] = OrderedDict()
@@ -81,6 +86,13 @@ class Streamed:
         self._look_ahead(wanted)
         return asked.result()
 
+    def reordered(self, seed: int) -> "Streamed":
+        """The same shards in another order, uncounted. For counters with gaps: nothing is decoded ahead."""
+        other = copy.copy(self)
+        other.seed, other.broken, other._ahead = seed, dict(self.broken), 0
+        other._start()
+        return other
+
     def close(self) -> None:
         """Ends the background thread."""
         self._worker.shutdown(wait=True, cancel_futures=True)
@@ -103,7 +115,7 @@ class Streamed:
         if before is not None and before.size == counters.size:
             step = int(counters[0] - before[0])
         if step > 0:
-            for ahead in range(1, _AHEAD + 1):
+            for ahead in range(1, self._ahead + 1):
                 self._ask(counters + ahead * step)
         while len(self._ready) > 8 * _AHEAD:
             self._ready.popitem(last=False)[1].cancel()
@@ -182,6 +194,8 @@ class Streamed:
 
     @property
     def _where(self) -> str:
+        if len(self.shards) == 1:
+            return str(self.shards[0])
         return str(self.shards[0].parent) if self.shards else "no shards"
 
 

@@ -16,6 +16,7 @@ CHECK_EXAMPLE = "example:  graft data check pictures/mine"
 FITS = ("refuse", "crop", "resize")
 ENCODINGS = ("keep", "webp", "png")
 LABELS = ("none", "folder")
+KINDS = ("plain", "domains", "pairs", "classes")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,6 +29,7 @@ def _pack(asked: Namespace) -> int:
     from pipeline.data.pack import Choices, pack
 
     choices = Choices(
+        kind=asked.kind,
         size=asked.size,
         fit=asked.fit,
         encode=asked.encode,
@@ -44,11 +46,13 @@ def _pack(asked: Namespace) -> int:
 
 def _packed_lines(packed: "Packed", out: str) -> list[str]:
     manifest = packed.manifest
-    rows = [("packed", f"{manifest['count']:,} pictures of {manifest['size']}x{manifest['size']} into {out}")]
+    what = "pairs" if manifest.get("kind") == "pairs" else "pictures"
+    rows = [("packed", f"{manifest['count']:,} {what} of {manifest['size']}x{manifest['size']} into {out}")]
     for name, split in manifest["splits"].items():
         size = sum(shard["bytes"] for shard in split["shards"]) / 2**20
         rows.append((name, f"{split['count']:,} in {len(split['shards'])} shards, {size:.1f} MiB"))
-    rows += [("classes", ", ".join(manifest["classes"]))] if "classes" in manifest else []
+    for name, key in (("domains", "table"), ("classes", "classes")):
+        rows += [(name, ", ".join(manifest[key]))] if key in manifest else []
     rows += [("converted", f"{count:,}: {note}") for note, count in packed.notes.items()]
     rows += _named("left out", [f"{name}: equal to a held-out picture" for name in packed.doubles])
     rows += _named("broken", [f"{one.called}: {one.reason}" for one in packed.broken])
@@ -79,18 +83,29 @@ def _parser() -> Arguments:
     packs = verbs.add_parser(
         "pack",
         help="a folder or archive of pictures into shards with a manifest",
-        description="Writes WebDataset shards and manifest.json into the new folder OUT.",
+        description="Writes WebDataset shards and manifest.json into the new folder OUT. Domains and classes "
+        "are the sub-folders of FOLDER; pairs lie in A/ and B/, or as KEY.a.png and KEY.b.png, or side by "
+        "side in one picture.",
         epilog=PACK_EXAMPLE,
     )
     packs.add_argument("source", metavar="FOLDER", help="folder, zip, tar or tar.gz of pictures")
     packs.add_argument("out", metavar="OUT", help="the folder to make")
+    packs.add_argument(
+        "--kind", choices=KINDS, default="plain", help="what the sub-folders mean (default: %(default)s)"
+    )
     packs.add_argument("--size", type=int, help="side in pixels (default: that of the first picture)")
     packs.add_argument(
         "--fit", choices=FITS, default="refuse", help="pictures of another size (default: %(default)s)"
     )
     packs.add_argument("--encode", choices=ENCODINGS, default="webp", help="lossless (default: %(default)s)")
     packs.add_argument("--labels", choices=LABELS, default="none", help="folder: sub-folders are classes")
-    packs.add_argument("--heldout", type=int, default=0, metavar="N", help="keep N apart, chosen by key hash")
+    packs.add_argument(
+        "--heldout",
+        type=int,
+        default=0,
+        metavar="N",
+        help="keep N apart (of each domain or class), chosen by key hash",
+    )
     packs.add_argument(
         "--per-shard", type=int, default=1000, metavar="N", help="samples a shard (default: 1000)"
     )
