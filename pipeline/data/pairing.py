@@ -32,7 +32,8 @@ class PairEntry:
     @property
     def called(self) -> str:
         """The name as an error sentence gives it."""
-        return f"{self.listing.where}/{self.base}"
+        name = self.names[0] if "" in dict(self.sides) else self.base
+        return f"{self.listing.where}/{name}"
 
     @property
     def names(self) -> list[str]:
