@@ -11,7 +11,7 @@ from rich.console import Console
 
 from models.files import write_whole
 from pipeline.export import export_cell
-from pipeline.job import group_of
+from pipeline.grid import group_of
 from pipeline.judging import Cell, Comparing, compare, read_cell
 from pipeline.report.content import Comparison
 from pipeline.report.gather import gather

@@ -15,7 +15,7 @@ from pipeline.data.held import Held, open_set
 from pipeline.data.shipped import NAMES, heldout_of
 from pipeline.errors import INPUT, GraftError
 from pipeline.inversion import invert
-from pipeline.job import Evaluation, Job
+from pipeline.job import Evaluation, Job, Pretrain
 from pipeline.judging.evaluator import hashed
 from pipeline.load import Model, load_model
 from pipeline.methods import METHODS
@@ -101,10 +101,18 @@ def open_inputs(job: Job, cache: Cache, device: torch.device) -> Inputs:
     return replace(inputs, projector=compression(job, inputs.source, inputs.shots.pictures, cache, device))
 
 
-def look_at_inputs(jobs: Iterable[Job]) -> None:
+def look_at_inputs(jobs: Iterable[Job | Pretrain]) -> None:
     """Open what these cells need, each thing once, so that a bad file is named before any of them starts."""
-    seen = set()
+    from pipeline.families import FAMILIES  # its families open their data through this file
+
+    seen: set[object] = set()
     for job in jobs:
+        if isinstance(job, Pretrain):
+            what: object = (job.method, job.train, job.heldout, str(job.network), job.data.fit)
+            if what not in seen:
+                seen.add(what)
+                FAMILIES[job.method].open(job)
+            continue
         what = (
             job.source,
             job.target,

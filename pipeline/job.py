@@ -3,14 +3,13 @@
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from itertools import product
 from typing import Any, Literal
 
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
-from pipeline.explain import explain, section_of
-from pipeline.judging.settings import Judging, Translating
+from pipeline.explain import section_of
+from pipeline.judging.settings import ByClass, Judging, Pairing, Translating
 from pipeline.methods import METHODS, PRETRAINING, Entry
 from pipeline.methods.diversity import DIVERSITY
 from pipeline.methods.settings import Frozen, StepSettings, value
@@ -91,6 +90,7 @@ class Evaluation(Frozen):
     shots: int = value(10, "pictures of the target that were seen", "Graft", "pictures", low=1)
     data: Reading = Reading()
     judge: Judging = Judging()
+    translate: Translating = Translating()
     judge_weights: str | None = value(None, "folder with files of judging networks", "Graft")
     judge_few: bool = value(False, "judge even against fewer than 100 held-out pictures", "Graft")
 
@@ -115,10 +115,33 @@ class Pretrain(Frozen):
     data: Reading = Reading()
     judge: Judging = Judging()
     translate: Translating = Translating()
+    by_class: ByClass = ByClass()
+    pairing: Pairing = Pairing()
     judge_weights: str | None = value(
         None, "folder with files of judging networks, before GRAFT_WEIGHTS", "Graft"
     )
     every: Every = Every(log=50, sample=1000, save=1000)
+    variant: str = value("", "name of its row, where a grid varies more than method, train and seed", "Graft")
+
+    @property
+    def target(self) -> str:
+        """What its row is set against others by: the set it is trained on."""
+        return self.train
+
+    @property
+    def shots(self) -> int:
+        """0: it sees all pictures."""
+        return 0
+
+    @property
+    def id(self) -> str:
+        """name-method-seed-digest."""
+        return f"{last_part(self.name)}-{self.method}-{self.seed}-{self.digest}"
+
+    @property
+    def images(self) -> int:
+        """Pictures shown to the discriminator."""
+        return self.steps * self.batch
 
     @property
     def entry(self) -> Entry:
@@ -140,7 +163,12 @@ class Pretrain(Frozen):
     @property
     def digest(self) -> str:
         """8 hexadecimal digits over everything that decides the result."""
-        return digest_of(self.model_dump(mode="json", exclude={"every", "name"}))
+        return digest_of(self.model_dump(mode="json", exclude={"every", "name", "variant"}))
+
+
+def entry_of(job: Job | Pretrain) -> Entry:
+    """What the file of a job's method gives."""
+    return METHODS[job.method] if isinstance(job, Job) else job.entry
 
 
 def chosen(terms: Collection[str], entry: Entry) -> dict[str, float]:
@@ -152,12 +180,6 @@ def chosen(terms: Collection[str], entry: Entry) -> dict[str, float]:
 def last_part(target: str) -> str:
     """A target as a part of a file name: of a path its last part, with odd characters replaced."""
     return "".join(c if c.isalnum() or c in "_." else "_" for c in target.rstrip("/").split("/")[-1])
-
-
-def group_of(method: str, target: str, shots: int) -> str:
-    """What cells share that a search finds weights for, as a file name; two paths never share one."""
-    part = last_part(target)
-    return f"{method}-{part}-{shots}" + ("" if part == target else f"-{digest_of(target)}")
 
 
 def digest_of(values: Any) -> str:
@@ -185,88 +207,6 @@ def resolved(
     return entry.settings.model_validate(merged)
 
 
-class Score(Frozen):
-    """What a search maximises: a weighted sum of the cell's numbers, so that the trade is on the table."""
-
-    kid: float = value(
-        -20.0,
-        "weight of kid, whose scale is its network's: -20 fits graft_eye, -1 efficientnet_lite0",
-        "Graft",
-        high=0,
-    )
-    structure: float = value(1.0, "weight of structural consistency", "Graft", low=0)
-
-
-class Search(Frozen):
-    """Loss weights searched by Ray Tune: TPE proposes, ASHA prunes."""
-
-    space: dict[str, dict[str, dict[str, Any]]] = value(
-        {}, "method -> key -> {log|uniform: [low, high]}", "Graft"
-    )
-    trials: int = value(8, "trials of every method and target", "Graft", low=1)
-    seed: int = value(1000, "seed of the search's cells; never one of the grid's", "Graft", low=0)
-    steps: int = value(200, "steps of a trial", "Graft", "steps", low=1)
-    rungs: int = value(
-        2, "times at which a trial is scored; at all but the last it may be ended", "Graft", low=1
-    )
-
-
-class Share(Frozen):
-    """What one trial may use."""
-
-    cpus: float = value(1.0, "CPUs, also as a fraction", "Graft", low=0.1)
-    gpus: float = value(0.0, "GPUs, also as a fraction", "Graft", low=0)
-    backend: Literal["ray", "processes", "here"] = value("ray", "who runs the cells", "Graft")
-
-
-class Sweep(Frozen):
-    """A base job, a grid and/or a search, and what one job may use."""
-
-    name: str = Field(description="name of the sweep and of its folder under runs/")
-    job: Job = Job()
-    grid: dict[str, list[Any]] = value({}, "key -> values; the full product is run", "Graft")
-    exclude: list[dict[str, Any]] = value([], "combinations that are left out", "Graft")
-    methods: dict[str, dict[str, Any]] = value(
-        {}, "method -> weights, settings or profile of its own", "Graft"
-    )
-    search: Search | None = None
-    score: Score = Score()
-    share: Share = Share()
-    tracker: Literal["mlflow", "none"] = value("mlflow", "where runs are mirrored", "Graft")
-    export: Literal["best", "none"] = value("best", "export the best cell", "Graft")
-
-    def cells(self) -> list[dict[str, Any]]:
-        """Values of every cell of the grid, as keys and values over `job`, in the order of the grid."""
-        names = list(self.grid)
-        found = [dict(zip(names, values, strict=True)) for values in product(*self.grid.values())]
-        return [cell for cell in found if not any(rule.items() <= cell.items() for rule in self.exclude)]
-
-    def job_of(self, cell: Mapping[str, Any], chosen: Mapping[str, float] | None = None) -> Job:
-        """The job of one cell; `chosen` are keys found by the search. ValidationError for what the schema refuses."""
-        values = self.job.model_dump()
-        own = self.methods.get(str(cell.get("method", self.job.method)), {})
-        for part in (own, cell):
-            for key, entry in part.items():
-                _put(values, key, entry)
-        for key, number in (chosen or {}).items():
-            _put(values, key, number)
-        more = [
-            f"{key}={entry}"
-            for key, entry in cell.items()
-            if key not in ("method", "target", "shots", "seed")
-        ]
-        values["variant"] = " ".join([values["method"], *more]) if more else ""
-        return Job.model_validate(values)
-
-
-def _put(values: dict[str, Any], key: str, entry: Any) -> None:
-    """Set a dotted key; dictionaries are merged."""
-    *way, last = key.split(".")
-    for part in way:
-        values = values[part]
-    values[last] = {**values[last], **entry} if isinstance(entry, dict) and last in values else entry
-
-
 def inside(entry: Entry) -> dict[str, dict[str, FieldInfo]]:
     """The weights, the settings and the sizes of a method, each with what its file says of them."""
     fields = dict(entry.settings.model_fields)
@@ -274,24 +214,3 @@ def inside(entry: Entry) -> dict[str, dict[str, FieldInfo]]:
     assert weights is not None
     network = {} if entry.network is None else {"network": dict(entry.network.model_fields)}
     return {"weights": dict(weights.model_fields), "settings": fields, **network}
-
-
-def explained(model: type[Job | Pretrain | Sweep], key: str, first: str = "") -> str:
-    """Meaning, unit, range, default and source of a key of a config.
-
-    Weights and settings are explained as the method `first` has them, else as the first method that does. Under a
-    sweep, keys of a cell may stand without the `job.` before them, as they do in its grid.
-    """
-    if model is Sweep and key.split(".")[0] not in Sweep.model_fields:
-        model = Job
-    table = PRETRAINING if model is Pretrain else METHODS
-    order = sorted(table, key=lambda name: name != first)
-    prefix = "job." if model is Sweep else ""
-    free: dict[str, dict[str, FieldInfo]] = {}
-    for name in reversed(order):
-        for front, fields in inside(table[name]).items():
-            free[prefix + front] = free.get(prefix + front, {}) | fields
-    text = explain(model, key, free)
-    front, _, last = key.removeprefix(prefix).partition(".")
-    owners = [name for name in table if last in inside(table[name]).get(front, {})]
-    return f"{text}\n  methods  {', '.join(owners)}" if owners else text

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.cli import arguments, run
 
@@ -24,37 +25,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_intermixed_args(argv)
     if given.config is None and given.explain is None:
         parser.error("the following arguments are required: config")
-    from pipeline.job import Pretrain, explained
+    from pipeline.grid import explained
+    from pipeline.job import Pretrain
 
     if given.explain is not None:
         print(explained(Pretrain, given.explain))
         return 0
     from cluster.engine import open_engine
-    from pipeline.exporting import write_export
+    from pipeline.cell import finished, run_cell
+    from pipeline.errors import CELLS_FAILED
     from pipeline.families import FAMILIES
-    from pipeline.judging.score import score_lines
-    from pipeline.pretraining import train_source
     from pipeline.problems import problems
     from pipeline.read import read
+    from pipeline.record import Place
     from pipeline.tracking.progress import CellView, Progress
 
     job = read(given.config, given.overrides, Pretrain, problems)
-    opened = FAMILIES[job.method].open(job)
     engine = open_engine(given.device)
-    folder = given.runs / f"{job.name}-{job.digest}"
+    folder = given.runs / job.id
+    if engine.rank == 0 and finished(folder) is None:
+        FAMILIES[job.method].open(job)  # a bad file is named before anything is written
+    place = Place(folder, given.runs / "cache", given.tracker)
     try:
         if engine.rank != 0:
-            train_source(job, opened, folder, engine)
-            return 0
+            result = run_cell(job, place, engine)
+            return 0 if result["status"] == "done" else CELLS_FAILED
         print(job.entry.table(job.method_settings()).table(), flush=True)
         with Progress([CellView(job.name, folder, job.steps)]) as progress:
-            model = train_source(job, opened, folder, engine, given.tracker, lambda step: progress.refresh())
-        where = write_export(model, given.exports / job.name)
+            result = run_cell(job, place, engine, tick=lambda step: progress.refresh())
     finally:
         engine.close()
-    print("\n".join([f"{job.name}: done", *score_lines(model.about["scores"])]))
-    print(f"  pictures   {folder / 'samples'}\n  model      {where}")
-    return 0
+    print(report_of(result, job.name, folder, given.exports))
+    return 0 if result["status"] == "done" else CELLS_FAILED
+
+
+def report_of(result: dict[str, Any], name: str, folder: Path, exports: Path) -> str:
+    """The lines at the end: every number with its network, the pictures, and the model, which is copied to exports."""
+    from pipeline.export import copied
+    from pipeline.judging.score import score_lines
+
+    said = f"{name}: {result['status']}" + (f" ({result['reason']})" if result["reason"] else "")
+    lines = [said, *score_lines(result["scores"]), f"  pictures   {folder / 'samples'}"]
+    if result["status"] == "done":
+        lines.append(f"  model      {copied(folder / 'model', exports / name)}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from pipeline.data.shipped import place_of
 from pipeline.errors import GraftError
 from pipeline.explain import dotted_keys, expected, field_at
 from pipeline.families import FAMILIES
-from pipeline.job import Job, Pretrain, Search, Sweep, chosen, inside
+from pipeline.grid import Search, Sweep
+from pipeline.job import Job, Pretrain, chosen, entry_of, inside
 from pipeline.load import source_folder
 from pipeline.methods import METHODS, PRETRAINING, Entry
 from pipeline.nearest import did_you_mean, nearest
@@ -34,7 +35,7 @@ def problems(job: Job | Pretrain) -> Iterator[Problem]:
     if "weights" in job.settings:
         yield Problem("settings.weights", "'settings.weights' is not read; write 'weights' beside 'settings'")
     try:
-        group = getattr(job.method_settings(), "stddev_group", 1)
+        settings = job.method_settings()
         if isinstance(job, Pretrain):
             job.network_settings()
     except ValidationError as error:
@@ -42,6 +43,13 @@ def problems(job: Job | Pretrain) -> Iterator[Problem]:
         return
     if isinstance(job, Pretrain):
         yield from _not_its_terms(job)
+    group, halves = getattr(settings, "stddev_group", 1), getattr(settings, "group", 1)
+    if job.batch % halves:
+        yield Problem(
+            "batch",
+            f"'batch' of {job.batch} cannot be split into groups of {halves}, as '{job.method}' does; "
+            "make it a multiple",
+        )
     if job.batch > group and job.batch % group:
         sentence = f"'batch' of {job.batch} cannot be split into groups of {group}"
         yield Problem("batch", f"{sentence}; make it a multiple, or set settings.stddev_group")
@@ -102,19 +110,20 @@ def _not_there(job: Job | Pretrain) -> Iterator[Problem]:
 
 def sweep_problems(sweep: Sweep) -> Iterator[Problem]:
     """Keys of the grid, of the methods' own values, of the search; then every cell of the grid as a job."""
+    table: Mapping[str, Entry] = METHODS if sweep.pretrain is None else PRETRAINING
     keys = [
-        *dotted_keys(Job),
+        *dotted_keys(type(sweep.base)),
         *(
             f"{front}.{key}"
-            for entry in METHODS.values()
+            for entry in table.values()
             for front, fields in inside(entry).items()
             for key in fields
         ),
     ]
     for name in sweep.methods:
-        if name not in METHODS:
+        if name not in table:
             yield Problem(
-                f"methods.{name}", f"unknown method '{name}' under 'methods'{did_you_mean(name, METHODS)}"
+                f"methods.{name}", f"unknown method '{name}' under 'methods'{did_you_mean(name, table)}"
             )
     own = {f"methods.{name}.{key}" for name, values in sweep.methods.items() for key in values}
     for place in (*(f"grid.{key}" for key in sweep.grid), *own):
@@ -156,11 +165,12 @@ def _cell_problems(sweep: Sweep, cell: Mapping[str, Any]) -> Iterator[Problem]:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        found = field_at(Job, first["loc"])
+        model = type(sweep.base)
+        found = field_at(model, first["loc"])
         wanted = expected(found) if found is not None else first["msg"].lower()
         unknown = first["type"] == "extra_forbidden"
         said = (
-            f"unknown key '{key}'{did_you_mean(key, dotted_keys(Job))}"
+            f"unknown key '{key}'{did_you_mean(key, dotted_keys(model))}"
             if unknown
             else f"'{key}' is {first['input']!r}, expected {wanted}"
         )
@@ -173,18 +183,19 @@ def _cell_problems(sweep: Sweep, cell: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _placed(sweep: Sweep, cell: Mapping[str, Any], problem: Problem) -> Problem:
     """The same, with the place in the sweep: its grid, the method's own values, or the job under all cells."""
-    method = str(cell.get("method", sweep.job.method))
+    method = str(cell.get("method", sweep.base.method))
     for key in cell:
         if problem.key == key or problem.key.startswith(f"{key}."):
             index = next(i for i, each in enumerate(sweep.grid[key]) if each == cell[key])
             return Problem(
                 f"grid.{key}.{index}", f"in the grid, {problem.sentence} (cell {json.dumps(cell)})"
             )
-    front = f"methods.{method}" if problem.key.split(".")[0] in sweep.methods.get(method, {}) else "job"
+    base = "job" if sweep.pretrain is None else "pretrain"
+    front = f"methods.{method}" if problem.key.split(".")[0] in sweep.methods.get(method, {}) else base
     return Problem(f"{front}.{problem.key}", f"in '{front}', {problem.sentence} (cell {json.dumps(cell)})")
 
 
-def _search_problems(search: Search, jobs: Sequence[Job]) -> Iterator[Problem]:
+def _search_problems(search: Search, jobs: Sequence[Job | Pretrain]) -> Iterator[Problem]:
     """Spaces over weights that exist, ranges that are some, and a seed that no cell of the grid has."""
     if search.seed in {job.seed for job in jobs}:
         sentence = f"'search.seed' {search.seed} is a seed of the grid; scores must come from fresh seeds"
@@ -196,12 +207,13 @@ def _search_problems(search: Search, jobs: Sequence[Job]) -> Iterator[Problem]:
         )
     if not search.space:
         yield Problem("search.space", "'search.space' is empty: name a method and the weights to search over")
-    by_method = {job.method: job for job in jobs}
+    rows = {job.method: job for job in jobs} | {job.variant: job for job in jobs if job.variant}
     for name, space in search.space.items():
         place = f"search.space.{name}"
-        if name not in METHODS:
-            yield Problem(place, f"unknown method '{name}' in 'search.space'{did_you_mean(name, METHODS)}")
-        elif name not in by_method:
+        if name not in METHODS and name not in PRETRAINING and name not in rows:
+            near = did_you_mean(name, [*rows, *METHODS])
+            yield Problem(place, f"unknown method '{name}' in 'search.space'{near}")
+        elif name not in rows:
             yield Problem(
                 place, f"'{place}': no cell of the grid has this method; take it out, or into grid.method"
             )
@@ -212,15 +224,16 @@ def _search_problems(search: Search, jobs: Sequence[Job]) -> Iterator[Problem]:
             )
         else:
             for key, rule in space.items():
-                yield from _range_problems(f"{place}.{key}", key, rule, by_method[name])
+                yield from _range_problems(f"{place}.{key}", key, rule, rows[name])
 
 
-def _range_problems(place: str, key: str, rule: Mapping[str, Any], job: Job) -> Iterator[Problem]:
+def _range_problems(place: str, key: str, rule: Mapping[str, Any], job: Job | Pretrain) -> Iterator[Problem]:
     """One key of a space: a weight or setting of the method, with a range inside what it may be."""
     front, _, name = key.partition(".")
-    fields = inside(METHODS[job.method])
+    entry = entry_of(job)
+    fields = inside(entry)
     if name not in fields.get(front, {}):
-        said = _unknown(key, job.method, METHODS[job.method])
+        said = _unknown(key, job.method, entry)
         yield Problem(place, f"in 'search.space', {said}")
         return
     kind, given = next(iter(rule.items())) if len(rule) == 1 else ("", None)

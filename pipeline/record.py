@@ -3,6 +3,7 @@
 import platform
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,17 @@ from pydantic import BaseModel
 
 from models.files import write_whole
 from pipeline.store import write_json
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell lies and who watches: its folder, the sweep's cache, the mirror, the sweep's folder."""
+
+    folder: Path
+    cache: Path
+    tracker: str = "none"
+    parent: Path | None = None
+    uri: str | None = None
 
 
 def begin(folder: Path, job: BaseModel, inputs: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_intermixed_args(argv)
     if given.config is None and given.explain is None:
         parser.error("the following arguments are required: config")
-    from pipeline.job import Sweep, explained
+    from pipeline.grid import Sweep, explained
 
     if given.explain is not None:
         print(explained(Sweep, given.explain))
@@ -54,7 +54,7 @@ def run_sweep(sweep: "Sweep", runs: Path, exports: Path, device: str) -> int:  #
     from models.files import write_whole
     from pipeline.errors import CELLS_FAILED
     from pipeline.finish import chosen_trials, failed, finish, say_finished
-    from pipeline.methods import METHODS
+    from pipeline.job import entry_of
     from pipeline.sweeping import Sweeping, alone, best_of, jobs_of, run_grid, run_search
     from pipeline.tracking.card import tracking_uri
     from pipeline.tracking.progress import CellView, Progress
@@ -68,7 +68,7 @@ def run_sweep(sweep: "Sweep", runs: Path, exports: Path, device: str) -> int:  #
         write_whole(folder / "sweep.yaml", text.encode())
         for name in dict.fromkeys(job.method for job in jobs):
             first = next(job for job in jobs if job.method == name)
-            print(METHODS[name].table(first.method_settings()).table(), end="\n\n")
+            print(entry_of(first).table(first.method_settings()).table(), end="\n\n")
         tracker = TRACKERS[sweep.tracker](folder, uri)
         tracker.begin(sweep.name, {"cells": len(jobs), "grid": sweep.grid})
         sweeping = Sweeping(sweep, folder, uri, device)

@@ -19,10 +19,11 @@ from cluster.space import Trial
 from cluster.tasks import Failure, Share
 from pipeline.cell import finished, result_of
 from pipeline.errors import CONFIG, ENVIRONMENT, GraftError
-from pipeline.job import Job, Sweep, digest_of, group_of
+from pipeline.grid import Sweep
+from pipeline.job import Job, Pretrain, digest_of
 from pipeline.problems import problems
 from pipeline.store import read_json, write_json
-from pipeline.task import run_payload, run_trial
+from pipeline.task import job_from, run_payload, run_trial
 
 Chosen = dict[str, dict[str, float]]
 
@@ -37,9 +38,10 @@ class Sweeping:
     device: str
     tick: Callable[[], None] = field(default=lambda: None)
 
-    def payload(self, job: Job, folder: Path) -> dict[str, Any]:
+    def payload(self, job: Job | Pretrain, folder: Path) -> dict[str, Any]:
         """What a worker needs for one cell."""
         return {
+            "kind": type(job).__name__,
             "job": job.model_dump(mode="json"),
             "folder": str(folder),
             "cache": str(self.folder.parent / "cache"),
@@ -79,13 +81,13 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def jobs_of(sweep: Sweep, chosen: Chosen | None = None) -> list[Job]:
+def jobs_of(sweep: Sweep, chosen: Chosen | None = None) -> list[Job | Pretrain]:
     """Every cell of the grid, checked, with what the search chose for its method and target."""
     jobs = []
     for cell in sweep.cells():
         try:
             plain = sweep.job_of(cell)
-            job = sweep.job_of(cell, (chosen or {}).get(_group(plain)))
+            job = sweep.job_of(cell, (chosen or {}).get(sweep.group_of(plain)))
         except (ValidationError, KeyError, TypeError) as error:
             first = error.errors()[0] if isinstance(error, ValidationError) else None
             said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else f"no such key {error}"
@@ -98,11 +100,7 @@ def jobs_of(sweep: Sweep, chosen: Chosen | None = None) -> list[Job]:
     return list({job.id: job for job in jobs}.values())
 
 
-def _group(job: Job) -> str:
-    return group_of(job.method, job.target, job.shots)
-
-
-def run_grid(sweeping: Sweeping, jobs: list[Job]) -> dict[str, dict[str, Any]]:
+def run_grid(sweeping: Sweeping, jobs: list[Job | Pretrain]) -> dict[str, dict[str, Any]]:
     """Run every cell that is not finished; returns all results by id."""
     results = {job.id: finished(sweeping.folder / job.id) for job in jobs}
     waiting = [job for job in jobs if results[job.id] is None]
@@ -135,7 +133,8 @@ def run_search(sweeping: Sweeping, say: Callable[[str], None]) -> Chosen:
     settings = sweeping.sweep.search
     if settings is None:
         return {}
-    groups = {_group(job): job for job in jobs_of(sweeping.sweep) if job.method in settings.space}
+    sweep = sweeping.sweep
+    groups = {sweep.group_of(job): job for job in jobs_of(sweep) if sweep.space_of(job)}
     chosen: Chosen = {}
     for name, job in groups.items():
         trials = _search_group(sweeping, name, job, say)
@@ -151,15 +150,18 @@ def run_search(sweeping: Sweeping, say: Callable[[str], None]) -> Chosen:
     return chosen
 
 
-def _search_group(sweeping: Sweeping, name: str, job: Job, say: Callable[[str], None]) -> list[Trial]:
+def _search_group(
+    sweeping: Sweeping, name: str, job: Job | Pretrain, say: Callable[[str], None]
+) -> list[Trial]:
     settings, folder = sweeping.sweep.search, sweeping.folder / "search" / name
+    space = sweeping.sweep.space_of(job)
     assert settings is not None
     folder.mkdir(parents=True, exist_ok=True)
-    tried = Job.model_validate({**job.model_dump(), "seed": settings.seed, "steps": settings.steps})
+    tried = job_from(type(job).__name__, {**job.model_dump(), "seed": settings.seed, "steps": settings.steps})
     step = settings.steps // settings.rungs
     rungs = [step * (i + 1) for i in range(settings.rungs)]
     score = sweeping.sweep.score.model_dump()
-    known = _known(folder, digest_of([tried.digest, settings.space[job.method], rungs, score]))
+    known = _known(folder, digest_of([tried.digest, space, rungs, score]))
 
     def keep(trial: Trial) -> None:
         known[trial.id] = trial
@@ -171,7 +173,7 @@ def _search_group(sweeping: Sweeping, name: str, job: Job, say: Callable[[str], 
     with tempfile.TemporaryDirectory(prefix="graft-search-") as storage:  # Tune pickles: never among the runs
         return search(
             run_trial,
-            settings.space[job.method],
+            space,
             trials=settings.trials,
             seed=settings.seed,
             mode="max",

@@ -8,24 +8,30 @@ from typing import Any
 
 from cluster.engine import PlainEngine, pick_device
 from cluster.space import Pruned
-from pipeline.cell import Place, result_of, run_cell
-from pipeline.job import Job
+from pipeline.cell import result_of, run_cell
+from pipeline.job import Job, Pretrain
+from pipeline.record import Place
 from pipeline.store import write_json
 
 Report = Callable[[int, dict[str, float]], None]
 
 
 def run_payload(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """A cell of the grid. payload: job (its values), folder, cache, tracker, uri, parent, here.
+    """A cell of the grid. payload: kind (Job or Pretrain), job (its values), folder, cache, tracker, uri, parent, here.
 
     Its paths are absolute; those in the job may be relative to the folder `here`, where the command was given.
     """
-    return attempt(Job.model_validate(payload["job"]), payload)
+    return attempt(job_from(payload["kind"], payload["job"]), payload)
+
+
+def job_from(kind: str, values: Mapping[str, Any]) -> Job | Pretrain:
+    """A job of the schema that is called `kind`."""
+    return (Pretrain if kind == Pretrain.__name__ else Job).model_validate(values)
 
 
 def run_trial(payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """A trial of the search: the same, with the proposed values, judged at every rung."""
-    job = Job.model_validate(with_values(payload["job"], payload["values"]))
+    job = job_from(payload["kind"], with_values(payload["job"], payload["values"]))
     weights: Mapping[str, float] = payload["score"]
 
     def at_rung(step: int, scores: dict[str, float]) -> None:
@@ -54,7 +60,7 @@ def with_values(job: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, 
 
 
 def attempt(
-    job: Job,
+    job: Job | Pretrain,
     payload: Mapping[str, Any],
     rungs: tuple[int, ...] = (),
     report: Report = lambda step, scores: None,
@@ -65,7 +71,8 @@ def attempt(
     place = Place(folder, Path(payload["cache"]), payload["tracker"], parent, payload.get("uri"))
     try:
         with _standing_in(Path(payload["here"])):
-            return run_cell(job, place, PlainEngine(pick_device(payload["device"])), rungs, report)
+            engine = PlainEngine(pick_device(payload["device"]))
+            return run_cell(job, place, engine, rungs, report)
     except Pruned:
         raise
     except Exception as error:

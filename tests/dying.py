@@ -17,7 +17,7 @@ from pipeline.cli import run
 
 PRELOADED = (
     "cluster.engine",
-    "pipeline.cell",
+    "pipeline.adapting",
     "pipeline.pretraining",
     "pipeline.problems",
     "pipeline.export",

@@ -30,9 +30,9 @@ def kind_of(name: str) -> str:
 
 
 def model_of(kind: str) -> type[BaseModel]:
-    from pipeline import job  # loads torch
+    from pipeline import grid  # loads torch
 
-    model: type[BaseModel] = getattr(job, kind)
+    model: type[BaseModel] = getattr(grid, kind)
     return model
 
 

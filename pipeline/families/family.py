@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.exporting import Exportable
 from pipeline.job import Pretrain
-from pipeline.judging.score import Score
+from pipeline.judging.evaluator import Judgement
 from pipeline.nets import Nets
 from pipeline.phase import Method
 
@@ -40,14 +40,14 @@ class Watched:
 class Family:
     """How a kind of model is opened, built, watched, judged and handed on.
 
-    check: raises ValueError for sizes that no network has; opens nothing. nets: fresh networks. watch: returns what
-    draws the pictures of a step, the same conditions and latents for ever. scores: of the averaged networks.
-    model: what is exported, from the networks of the last step.
+    check: raises ValueError or GraftError for sizes that no network has; opens nothing. nets: fresh networks.
+    watch: returns what draws the pictures of a step, the same conditions and latents for ever. scores: a judgement of
+    the averaged networks, None where nothing is held out. model: what is exported, from the networks of the last step.
     """
 
     check: Callable[[Pretrain], object]
     open: Callable[[Pretrain], Opened]
     nets: Callable[[Pretrain, Method, Opened, torch.device], Nets]
     watch: Callable[[Pretrain, Nets, Opened, torch.device], Callable[[], Watched]]
-    scores: Callable[[Pretrain, Nets, Opened, torch.device], list[Score]]
+    scores: Callable[[Pretrain, Nets, Opened, torch.device], Judgement | None]
     model: Callable[[Pretrain, Nets, Opened, dict[str, Any]], Exportable]

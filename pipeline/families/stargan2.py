@@ -34,7 +34,7 @@ from pipeline.families.family import Family, Opened, Watched
 from pipeline.inputs import eyes
 from pipeline.job import Pretrain
 from pipeline.judging.diversity import collapse_probe
-from pipeline.judging.score import Score
+from pipeline.judging.evaluator import Judgement
 from pipeline.judging.translation import judge_translation
 from pipeline.methods.stargan2_settings import Network
 from pipeline.nets import Nets
@@ -186,16 +186,12 @@ def watch(job: Pretrain, nets: Nets, opened: Opened, device: torch.device) -> Ca
     return look
 
 
-def scores(job: Pretrain, nets: Nets, opened: Opened, device: torch.device) -> list[Score]:
+def scores(job: Pretrain, nets: Nets, opened: Opened, device: torch.device) -> Judgement | None:
     """Distance to the target's held-out pictures and diversity, by latents and by references."""
     if opened.heldout is None:
-        return []
+        return None
     eye, _ = eyes(job.judge_weights, device)
-    return list(
-        judge_translation(
-            averaged(job, nets, opened), held_of(opened.heldout), job.translate, eye, device
-        ).scores
-    )
+    return judge_translation(averaged(job, nets, opened), held_of(opened.heldout), job.translate, eye, device)
 
 
 def held_of(domains: Domains) -> dict[str, Tensor]:

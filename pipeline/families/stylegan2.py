@@ -13,7 +13,7 @@ from pipeline.families.family import Family, Opened, Watched
 from pipeline.inputs import eyes, heldout_pictures
 from pipeline.job import Pretrain
 from pipeline.judging.alone import judge_alone
-from pipeline.judging.score import Score
+from pipeline.judging.evaluator import Judgement
 from pipeline.load import Model, mean_style
 from pipeline.nets import Nets
 from pipeline.phase import Method
@@ -46,17 +46,16 @@ def watch(job: Pretrain, nets: Nets, opened: Opened, device: torch.device) -> An
     return lambda: Watched(list(torch.split(averaged_pictures(nets, z, device), 8)))
 
 
-def scores(job: Pretrain, nets: Nets, opened: Opened, device: torch.device) -> list[Score]:
-    """The distance of the averaged generator to the pictures that it never saw; [] where there are none."""
+def scores(job: Pretrain, nets: Nets, opened: Opened, device: torch.device) -> Judgement | None:
+    """The distance of the averaged generator to the pictures that it never saw; None where there are none."""
     if opened.heldout is None:
-        return []
+        return None
     eye, _ = eyes(job.judge_weights, device)
 
     def draw(z: Tensor) -> Tensor:
         return averaged_pictures(nets, z, device)
 
-    judged = judge_alone(draw, opened.heldout, job.judge, eye, shape_of(job).style_dim, device)
-    return list(judged.scores)
+    return judge_alone(draw, opened.heldout, job.judge, eye, shape_of(job).style_dim, device)
 
 
 def model(job: Pretrain, nets: Nets, opened: Opened, about: dict[str, Any]) -> Model:

@@ -21,9 +21,8 @@ from pipeline.judging.statistics import (
     plain,
     seeds_interval,
 )
-from pipeline.judging.table import Difference, Failure, Measure, Metric, Row, Table
+from pipeline.judging.table import Difference, Failure, Measure, Metric, Row, Table, axes_of
 
-AXES = ("kid", "structure")
 Scores = dict[str, Mapping[str, Any]]
 
 
@@ -210,8 +209,9 @@ def _ranked(rows: list[Row], better: Mapping[str, str]) -> list[Row]:
         able = sorted((r for r in rows if not r.mark and name in r.measures), key=lambda row: key(row, name))
         for row in able:
             ranks[row.method][name] = 1 + sum(key(other, name) < key(row, name) for other in able)
-    both = [row for row in rows if not row.mark and all(axis in row.measures for axis in AXES)]
-    flags = pareto([tuple(key(row, axis) for axis in AXES) for row in both])
+    axes = axes_of(names)
+    both = [row for row in rows if not row.mark and all(axis in row.measures for axis in axes)]
+    flags = pareto([tuple(key(row, axis) for axis in axes) for row in both])
     front = {row.method for row, flag in zip(both, flags, strict=True) if flag}
     return [replace(row, ranks=ranks[row.method], front=row.method in front) for row in rows]
 

@@ -1,9 +1,18 @@
 """The fair table as plain data; whoever renders it needs nothing else."""
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.judging.statistics import Paired
+
+# Quality and what a copy of the few pictures, or one answer to all codes, would lose: the first pair that was measured.
+AXES = (("kid", "structure"), ("kid_latent", "diversity_latent"), ("kid", "diversity"))
+
+
+def axes_of(metrics: Collection[str]) -> tuple[str, str]:
+    """The two metrics of the Pareto front; those of adaptation where no pair was measured."""
+    return next((pair for pair in AXES if all(axis in metrics for axis in pair)), AXES[0])
 
 
 @dataclass(frozen=True)
@@ -94,14 +103,15 @@ class Table:
 
     def for_report(self, name: str) -> dict[str, Any]:
         """The layout that `pipeline.report.content.Comparison.from_dict` reads."""
+        axes = axes_of([metric.name for metric in self.metrics])
         return {
             "name": name,
             "columns": [asdict(metric) for metric in self.metrics],
             "rows": [_row(row) for row in self.rows],
             "verdicts": [_verdict(difference) for difference in self.differences],
             "failures": [asdict(failure) for failure in self.failures],
-            "quality": "kid",
-            "correspondence": "structure",
+            "quality": axes[0],
+            "correspondence": axes[1],
             "notes": list(self.notes),
         }
 

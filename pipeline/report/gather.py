@@ -65,8 +65,8 @@ def cell(folder: Path) -> Cell:
     samples = [(int(p.stem), p) for p in sorted((folder / "samples").glob("*.png")) if p.stem.isdigit()]
     return Cell(
         folder.name,
-        str(values.get("method", "")),
-        str(values.get("target", "")),
+        str(values.get("variant") or values.get("method", "")),
+        str(values.get("target") or values.get("train") or ""),
         int(values.get("shots") or 0),
         int(values.get("seed") or 0),
         tuple(samples),

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from pipeline.finish import chosen_trials
-from pipeline.job import Sweep, group_of
+from pipeline.grid import Sweep, group_of
 from pipeline.store import read_json
 from pipeline.sweeping import Chosen, Sweeping, jobs_of, run_search
 from tests.tiny import Tiny, make_tiny
