@@ -192,6 +192,12 @@ class StepDraws:
         labels = self._labels(stream, balanced)
         return self._changed(data.take(labels, self._counters(), stream), stream), labels.to(self.device)
 
+    def of_domain(self, label: int, stream: str) -> Tensor:
+        """Pictures [b, 3, H, W] in [-1, 1] of one domain, all of it in turn, the same for every phase."""
+        counters = self._counters()
+        labels = torch.full_like(counters, label)
+        return self._changed(cast(Labelled, self.data).take(labels, counters, stream), stream)
+
     def partners(self, stream: str, balanced: bool, fixed: bool) -> Tensor:
         """Another picture of the same domain for each of `labelled`, changed by itself: [b, 3, H, W] in [-1, 1]."""
         labels = self._labels(stream, balanced)

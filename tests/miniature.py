@@ -12,6 +12,7 @@ from models.stylegan2 import Discriminator, Generator, Shape
 from pipeline.building import adaptation_nets
 from pipeline.data.domains import Domains
 from pipeline.data.held import Held
+from pipeline.data.pairs import Pairs
 from pipeline.draws import Change, Draws
 from pipeline.families import FAMILIES, Opened
 from pipeline.job import Job, Pretrain
@@ -28,6 +29,9 @@ CPU = torch.device("cpu")
 NETWORKS: dict[str, dict[str, Any]] = {
     "stylegan2": {"size": 32, "widths": WIDTHS, "style_dim": 16, "mapping_layers": 2},
     "stargan2": {"size": 32, "base": 256, "widest": 12, "style_dim": 6, "latent_dim": 4, "hidden_dim": 10},
+    "dcgan": {"size": 32, "latent_dim": 5, "width": 4},
+    "bicycle": {"size": 32, "latent_dim": 4, "width": 4},
+    "drit": {"size": 32, "latent_dim": 3, "width": 2},
 }
 
 
@@ -52,11 +56,11 @@ def source(seed: int = 0) -> Model:
     )
 
 
-def pictures(count: int = 10, seed: int = 3) -> Tensor:
-    """uint8 [count, 3, 32, 32]: coloured blocks, every one different."""
+def pictures(count: int = 10, seed: int = 3, size: int = 32) -> Tensor:
+    """uint8 [count, 3, size, size]: coloured blocks, every one different."""
     rng = torch.Generator().manual_seed(seed)
     blocks = torch.randint(0, 256, (count, 3, 4, 4), generator=rng, dtype=torch.uint8)
-    return blocks.repeat_interleave(8, 2).repeat_interleave(8, 3)
+    return blocks.repeat_interleave(size // 4, 2).repeat_interleave(size // 4, 3)
 
 
 def job_of(name: str, **values: Any) -> Job | Pretrain:
@@ -68,11 +72,14 @@ def job_of(name: str, **values: Any) -> Job | Pretrain:
     )
 
 
-def data_of(name: str, seed: int = 0, domains: int = 3) -> Opened:
+def data_of(name: str, seed: int = 0, domains: int = 3, size: int = 32) -> Opened:
     """What a method of PRETRAINING is trained on."""
     if name == "stylegan2":
         return Opened(Held(pictures(), None, seed), None, 10)
-    sets = {f"domain {d}": Held(pictures(6, 30 + d), None, seed) for d in range(domains)}
+    if name == "bicycle":
+        return Opened(Pairs(pictures(10, 20, size), pictures(10, 21, size), seed), None, 10)
+    domains = 2 if name == "drit" else domains
+    sets = {f"domain {d}": Held(pictures(6, 30 + d, size), None, seed) for d in range(domains)}
     return Opened(Domains(sets, seed), None, 6 * domains)
 
 
@@ -95,7 +102,10 @@ def trainer(
         start = copy.deepcopy(source())
         nets = adaptation_nets(job, settings, method, start, projector(settings), engine.device)
     else:
-        method, data = PRETRAINING[name].table(settings), data_of(name, job.seed, domains)
+        method, data = (
+            PRETRAINING[name].table(settings),
+            data_of(name, job.seed, domains, job.network["size"]),
+        )
         nets = FAMILIES[name].nets(job, method, data, engine.device)
     for module in (*nets.modules.values(), *nets.twins.values()):
         module.to(torch.get_default_dtype())
@@ -110,6 +120,6 @@ def trainer(
         engine.world,
         parts,
         engine.gather,
-        getattr(settings, "stddev_group", 1),
+        getattr(settings, "group", getattr(settings, "stddev_group", 1)),
     )
     return Trainer(method, nets, draws, engine, parts)

@@ -19,6 +19,16 @@ SETTINGS = {
     "tgan": OFTEN,
     "cdc": {**OFTEN, "image_every": 2},
     "rssa": {**OFTEN, "image_every": 2, "cross_every": 2},
+    "stargan2": {"divco_every": 2, "divco_reduction": "sum"},
+    "dcgan": {"divco_every": 2},
+    "bicycle": {"divco_every": 2, "divco_reduction": "sum", "dropout": 0.2},
+    "drit": {"d_iter": 2, "divco_reduction": "sum", "second_judged": True},
+}
+EVERY_TERM = {
+    "stargan2": ["ds", "mode_seeking", "divco", "latent_regression", "distance"],
+    "dcgan": ["ds", "mode_seeking", "divco"],
+    "bicycle": ["ds", "mode_seeking", "divco", "latent_regression"],
+    "drit": ["ds", "mode_seeking", "divco", "latent_regression", "distance"],
 }
 
 
@@ -26,7 +36,8 @@ def main(folder: Path) -> None:
     torch.set_default_dtype(torch.float64)
     engine = open_engine("cpu", patience=timedelta(seconds=60))
     for name, settings in SETTINGS.items():
-        trainer = miniature.trainer(name, engine, batch=BATCH, settings=settings)
+        terms = {"diversity": EVERY_TERM[name]} if name in EVERY_TERM else {}
+        trainer = miniature.trainer(name, engine, batch=BATCH, settings=settings, **terms)
         readings = []
         for _ in range(STEPS):
             trainer.step()

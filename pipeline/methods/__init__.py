@@ -4,7 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.methods import cdc, rssa, stargan2, stargan2_settings, stylegan2, tgan
+from pipeline.methods import (
+    bicycle,
+    cdc,
+    dcgan,
+    drit,
+    drit_settings,
+    rssa,
+    stargan2,
+    stargan2_settings,
+    stylegan2,
+    tgan,
+)
 from pipeline.methods.settings import Frozen, Network, StepSettings
 from pipeline.phase import Method
 
@@ -40,5 +51,17 @@ PRETRAINING: dict[str, Entry] = {
         (),
         stargan2.__doc__ or "",
         stargan2_settings.Network,
+    ),
+    "dcgan": Entry(dcgan.Settings, dcgan.PROFILES, dcgan.method, (), dcgan.__doc__ or "", dcgan.Network),
+    "bicycle": Entry(
+        bicycle.Settings, bicycle.PROFILES, bicycle.method, (), bicycle.__doc__ or "", bicycle.Network
+    ),
+    "drit": Entry(
+        drit_settings.Settings,
+        drit_settings.PROFILES,
+        drit.method,
+        (),
+        drit.__doc__ or "",
+        drit_settings.Network,
     ),
 }

@@ -69,9 +69,13 @@ def neighbours(z: Tensor, draws: StepDraws, settings: DiversitySettings) -> list
     return [positive, *negatives]
 
 
-def contrasts(features: Tensor, settings: DiversitySettings) -> Tensor:
-    """Per query the contrast of features [N + 2, b, F] (query, positive, negatives): [b]."""
-    return contrast(features, settings.divco_temperature, settings.divco_normalise)
+def contrasts(features: Tensor, settings: DiversitySettings, stride: int = 1) -> Tensor:
+    """Per query the contrast of features [N + 2, b, F] (query, positive, negatives): [b].
+
+    stride: of how many shares of the batch this is one; a sum must count every share, whose gradients are averaged.
+    """
+    each = contrast(features, settings.divco_temperature, settings.divco_normalise)
+    return each * stride if settings.divco_reduction == "sum" else each
 
 
 def contrast_term(weight: float, settings: DiversitySettings) -> Term:

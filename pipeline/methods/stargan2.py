@@ -161,7 +161,8 @@ def artist_latent(nets: Nets, draws: StepDraws, settings: Settings) -> Tensors:
         nets, draws, settings, found, made.fake, made.style, second, made.masks, made.encoded, (made.z, z2)
     )
     if settings.weights.divco > 0 and draws.step % settings.divco_every == 0:
-        found["divco"] = contrasts(neighbour_features(nets, draws, settings, made, target), settings)
+        features = neighbour_features(nets, draws, settings, made, target)
+        found["divco"] = contrasts(features, settings, draws.stride)
     return found
 
 

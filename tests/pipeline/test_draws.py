@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.data.domains import Domains
 from pipeline.data.held import Held
 from pipeline.draws import Change, Draws, StepDraws, seeded
 from pipeline.errors import GraftError
@@ -189,6 +190,12 @@ def labelled(rank: int = 0, world: int = 1, change: Change | None = None) -> Dra
     return Draws(3, BATCH, miniature.CPU, Numbers(), change, rank, world)
 
 
+def labelled_blocks(change: Change) -> StepDraws:
+    """A step of one picture of coloured blocks, again and again in every stream."""
+    sets = {name: Held(miniature.pictures(1, seed), None, 0) for seed, name in enumerate("ab")}
+    return Draws(0, BATCH, miniature.CPU, Domains(sets, 0), change).at(0, "D")
+
+
 def test_labels_and_their_pictures_are_the_same_for_every_phase_and_other_in_every_stream() -> None:
     step = labelled().at(4, "D_latent")
     pictures, labels = step.labelled("x", True)
@@ -200,6 +207,27 @@ def test_labels_and_their_pictures_are_the_same_for_every_phase_and_other_in_eve
         pictures[:, 0, 0, 0], (10 * labels + torch.arange(4 * BATCH, 5 * BATCH) % 5) / 127.5 - 1
     )
     assert torch.allclose(step.partners("x", True, False), pictures + 100 / 127.5)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_pictures_of_one_domain_are_its_stream_in_order_the_same_for_every_phase(label: int) -> None:
+    found = labelled().at(4, "D_images").of_domain(label, "A")
+    counters = torch.arange(4 * BATCH, 5 * BATCH)
+    assert torch.allclose(found[:, 0, 0, 0], (10 * label + counters % 5) / 127.5 - 1)
+    assert torch.equal(found, labelled().at(4, "EG1").of_domain(label, "A"))
+
+
+@pytest.mark.parametrize("change", [Change(), Change(flip=True), Change(flip=True, crop=0.7)])
+def test_processes_share_the_pictures_of_one_domain(change: Change) -> None:
+    whole = labelled(change=change).at(2, "D").of_domain(1, "B")
+    for rank in range(2):
+        assert torch.equal(labelled(rank, 2, change).at(2, "D").of_domain(1, "B"), whole[rank::2])
+
+
+def test_two_streams_of_a_domain_are_changed_each_by_itself() -> None:
+    step = labelled_blocks(Change(flip=True))
+    assert not torch.equal(step.of_domain(0, "A"), step.of_domain(0, "B"))
+    assert torch.equal(step.of_domain(0, "A"), step.of_domain(0, "A"))
 
 
 def test_domains_are_drawn_alike_if_balanced_and_else_by_their_pictures() -> None:
