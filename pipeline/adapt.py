@@ -23,7 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_intermixed_args(argv)
     if given.config is None and given.explain is None:
         parser.error("the following arguments are required: config")
-    from pipeline.job import Job, explained
+    from pipeline.grid import explained
+    from pipeline.job import Job
     from pipeline.problems import problems
     from pipeline.read import read
 
@@ -32,9 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(explained(Job, given.explain, job.method))
         return 0
     from cluster.engine import open_engine
-    from pipeline.cell import Place, finished, run_cell
+    from pipeline.cell import finished, run_cell
     from pipeline.errors import CELLS_FAILED
     from pipeline.inputs import look_at_inputs
+    from pipeline.record import Place
     from pipeline.tracking.progress import CellView, Progress
 
     engine = open_engine(given.device)

@@ -28,8 +28,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "pretrain": ("pipeline.pretrain", "train a source model from shards"),
     "evaluate": ("pipeline.evaluate", "judge a checkpoint or an exported model"),
     "compare": ("pipeline.compare", "print and write the tables of finished runs"),
-    "sample": ("pipeline.sample", "draw pictures, grids and interpolations from an exported model"),
+    "sample": ("pipeline.sample", "draw or translate pictures with an exported model; grids, interpolations"),
     "export": ("pipeline.export", "write a trained model with its card and a grid of pictures"),
+    "import": ("pipeline.import", "read a model that another program wrote: StarGAN v2's checkpoints"),
     "data": ("pipeline.data.verb", "pack pictures into shards; check what is in them"),
     "sync": ("pipeline.sync", "complete the MLflow mirror from what lies on disk"),
 }

@@ -3,8 +3,11 @@
 B pictures, D latent dimension, K corners of a walk.
 """
 
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -14,10 +17,57 @@ from models.files import WeightsError
 from pipeline.errors import GraftError
 from pipeline.load import Model
 from pipeline.opening import source_of
-from pipeline.pictures import as_bytes
+from pipeline.pictures import as_bytes, fixed_latents, write_rows
 from pipeline.report.grids import animation, grid
 
 AT_ONCE = 16
+COLUMNS = 8
+OF_TRANSLATORS = ("pictures", "to", "references")
+COUNT, FRAMES = 16, 16  # of a model that draws from latents, where nothing else is asked for
+
+
+@dataclass(frozen=True)
+class Work:
+    """What `sample` is to do: the names of its files, how they are drawn into a folder, what its note says."""
+
+    names: list[str]
+    draw: Callable[[Path], list[str]]
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def of_latents(model: Model, given: Namespace) -> Work:
+    """Pictures of some latents, and what else is asked for. GraftError for options of translators."""
+    for option in OF_TRANSLATORS:
+        if getattr(given, option) is not None:
+            raise GraftError(
+                f"--{option} is for translators, and {given.model} is a {model.title}: it draws from latents"
+            )
+    count = given.count or COUNT
+    names = [f"{index:06d}.png" for index in range(count)]
+    names += ["grid.png"] * given.grid + ["interpolation.gif"] * bool(given.interpolate)
+    return Work(names, lambda out: _draw(model, given, count, out))
+
+
+def _draw(model: Model, given: Namespace, count: int, out: Path) -> list[str]:
+    """Write the files that were asked for; returns what to say."""
+    z = fixed_latents(max(count, given.interpolate), model.shape.style_dim, given.seed)
+    write_pictures(model, z[:count], given.psi, out)
+    said = [f"pictures   {out}/000000.png to {count - 1:06d}.png"]
+    if not (given.grid or given.interpolate):
+        return said
+    models, labels, note = beside(model)
+    if given.grid:
+        rows, names = [], []
+        for part in torch.split(z[:count], COLUMNS):
+            rows += [each.draw(part, given.psi) for each in models]
+            names += labels
+        write_rows(out / "grid.png", rows, names if len(models) > 1 else None, scale=2)
+        said.append(f"grid       {out / 'grid.png'}{note}")
+    if given.interpolate:
+        way = loop(z[: given.interpolate], given.frames or FRAMES)
+        write_loop(models, way, given.psi, out / "interpolation.gif")
+        said.append(f"animation  {out / 'interpolation.gif'} ({len(way)} frames){note}")
+    return said
 
 
 def write_pictures(model: Model, z: Tensor, psi: float, folder: Path) -> None:

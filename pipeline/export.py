@@ -10,26 +10,68 @@ EXAMPLE = "python -m pipeline.export runs/demo/rssa-lorelei-10-0-1a2b3c4d export
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments("export", EXAMPLE)
-    parser.add_argument("cell", type=Path, help="folder of a finished cell")
+    parser.add_argument("cell", type=Path, help="folder of a finished cell; of a run (its newest checkpoint)")
     parser.add_argument("out", type=Path, help="folder to write, which must not exist yet")
+    parser.add_argument(
+        "--format",
+        choices=["graft", "released"],
+        default="graft",
+        help="released: of a StarGAN v2, nets_ema.ckpt as its authors' program reads it (default: graft)",
+    )
     given = parser.parse_args(argv)
     from pipeline.errors import GraftError
 
     if given.out.exists():
         raise GraftError(f"{given.out}: exists already; name another folder")
-    print(export_cell(given.cell, given.out))
+    if given.format == "released":
+        print("\n".join(_released(str(given.cell), given.out)))
+    else:
+        print(export_cell(given.cell, given.out))
     return 0
 
 
+def _released(where: str, out: Path) -> list[str]:
+    """Write a translator as its authors' program does; returns what to say."""
+    from pipeline.errors import INPUT, GraftError
+    from pipeline.importing import strange_to_release, write_released
+    from pipeline.opening import open_any
+    from pipeline.translation import Translation
+
+    model = open_any(where)
+    if not isinstance(model, Translation):
+        raise GraftError(f"{where}: a {model.title}; --format released is for StarGAN v2", INPUT)
+    said = [str(write_released(model, out))]
+    said.append(f"  domains    {','.join(model.names)} (the file has no names; graft import takes --domains)")
+    strange = strange_to_release(model.layout)
+    if strange:
+        said.append(
+            f"  note       the authors' program cannot build it, graft import can: {', '.join(strange)}"
+        )
+    return said
+
+
+def copied(model: Path, out: Path) -> Path:
+    """A model's folder under another name; files of an earlier model of that name are replaced one by one."""
+    import shutil
+
+    return Path(shutil.copytree(model, out, dirs_exist_ok=True))
+
+
 def export_cell(cell: Path, out: Path) -> Path:
-    """The model of a finished cell with its scores; the grid has the source's row above, same z."""
+    """The model of a finished cell with its scores; of an adapted one the grid has the source's row above, same z."""
     from pipeline.errors import INPUT, GraftError
     from pipeline.exporting import write_export
-    from pipeline.load import load_model
+    from pipeline.load import about_in, load_model
     from pipeline.store import read_json
 
+    if not (cell / "model").is_dir() and (cell / "checkpoints").is_dir():
+        from pipeline.opening import open_any
+
+        return write_export(open_any(str(cell)), out)
     if not (cell / "model" / "config.json").is_file():
         raise GraftError(f"{cell}: not a finished cell (it has no model/)", INPUT)
+    if "source" not in about_in(cell / "model"):
+        return copied(cell / "model", out)
     model, result = load_model(str(cell / "model")), read_json(cell / "result.json")
     source = load_model(str(model.about["source"]))
     scores = [

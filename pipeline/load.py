@@ -151,7 +151,7 @@ def _asked_by(config: Path, shape: Shape, found: Shape | None) -> str:
 def card_values(name: str, kind: str) -> tuple[Path, dict[str, Any]]:
     """The folder of a model of one kind, shipped or anywhere, and its config.json."""
     folder = source_folder(name)
-    about = about_in(folder)
+    about = about_in(folder, kind)
     if about.get("kind") != kind:
         raise GraftError(
             f"{folder / 'config.json'}: a {about.get('kind')} model, and a {kind} model is needed here", INPUT
@@ -159,15 +159,16 @@ def card_values(name: str, kind: str) -> tuple[Path, dict[str, Any]]:
     return folder, about
 
 
-def about_in(folder: Path) -> dict[str, Any]:
-    """config.json of a model of any kind."""
+def about_in(folder: Path, kind: str = "") -> dict[str, Any]:
+    """config.json of a model, of any kind; `kind` is what was asked for, for the sentence."""
     config = folder / "config.json"
     try:
         about = read_json(config)
     except GraftError as error:
         raise GraftError(f"{error}; export or fetch the model again", INPUT) from error
     if not isinstance(about, dict) or "kind" not in about or "network" not in about:
-        raise GraftError(f"{config}: not the card of a model (no kind and network in it)", INPUT)
+        asked = f"a {kind} model" if kind else "a model"
+        raise GraftError(f"{config}: not the card of {asked} (no kind and network in it)", INPUT)
     return about
 
 

@@ -1,30 +1,51 @@
 """A model wherever it lies: shipped, exported, in a finished cell, or in the newest checkpoint of a run."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import torch
 import yaml
 from torch import Tensor
 
 from models.files import load_into
 from models.projector import Projector
-from models.stylegan2 import Generator
+from models.stylegan2 import Generator, Shape
+from pipeline.adapting import about_adapted
 from pipeline.building import shape_of
-from pipeline.cell import about_adapted
 from pipeline.errors import INPUT, GraftError
+from pipeline.exporting import Exportable
+from pipeline.families import FAMILIES
 from pipeline.job import Job, Pretrain
-from pipeline.load import Model, load_model, mean_style
+from pipeline.load import KIND, Model, about_in, load_model, mean_style, source_folder
+from pipeline.pretraining import about_source
 from pipeline.read import read
 from pipeline.store import Checkpoints
+from pipeline.translation import load_translation
+
+# By the kind in config.json: what reads the folder of an exported model, or a shipped one by its name.
+KINDS: dict[str, Callable[[str], Exportable]] = {"stylegan2": load_model, "stargan2": load_translation}
+
+
+def open_any(where: str) -> Exportable:
+    """A model of any kind: a shipped one, the folder of an exported one, or that of a run.
+
+    Of a run: its model/, else its newest checkpoint. GraftError says what is missing, and which kinds are known.
+    """
+    folder = Path(where)
+    if (folder / "model" / "config.json").is_file():
+        return _exported(str(folder / "model"))
+    if (folder / "checkpoints").is_dir() and (folder / "config.yaml").is_file():
+        return _of_checkpoint(folder)
+    return _exported(where)
 
 
 def open_model(where: str) -> Model:
-    """A shipped source, the folder of an exported model, or that of a run: its model/, else its newest checkpoint."""
-    folder = Path(where)
-    if (folder / "model" / "config.json").is_file():
-        return load_model(str(folder / "model"))
-    if (folder / "checkpoints").is_dir() and (folder / "config.yaml").is_file():
-        return _of_checkpoint(folder)
-    return load_model(where)
+    """The same of a StyleGAN2 generator; GraftError for any other kind."""
+    model = open_any(where)
+    if not isinstance(model, Model):
+        raise GraftError(f"{where}: a {model.kind} model, and a {KIND} model is needed here", INPUT)
+    return model
 
 
 def source_of(model: Model, own: str | None = None) -> Model:
@@ -46,7 +67,19 @@ def source_of(model: Model, own: str | None = None) -> Model:
     return source
 
 
-def _of_checkpoint(folder: Path) -> Model:
+def _exported(name: str) -> Exportable:
+    folder = source_folder(name)
+    kind = about_in(folder)["kind"]
+    if kind not in KINDS:
+        raise GraftError(
+            f"{folder / 'config.json'}: a {kind} model, which this Graft does not know; "
+            f"it knows {', '.join(KINDS)}",
+            INPUT,
+        )
+    return KINDS[kind](name)
+
+
+def _of_checkpoint(folder: Path) -> Exportable:
     found = Checkpoints(folder / "checkpoints").newest()
     if found is None:
         raise GraftError(f"{folder}: no whole checkpoint in it yet; wait for the first", INPUT)
@@ -55,16 +88,34 @@ def _of_checkpoint(folder: Path) -> Model:
     if "target" in (yaml.safe_load(config.read_text(encoding="utf-8")) or {}):
         job = read(config, [], Job)
         source = load_model(job.source)
-        shape, about = source.shape, about_adapted(job, source, step)
-    else:
-        pretrain = read(config, [], Pretrain)
-        shape, about = shape_of(pretrain), {"name": pretrain.name, "train": pretrain.train, "steps": step}
+        return _generator(folder, tensors, source.shape, about_adapted(job, source, step))
+    pretrain = read(config, [], Pretrain)
+    if pretrain.method == KIND:
+        about = {"name": pretrain.name, "train": pretrain.train, "steps": step}
+        return _generator(folder, tensors, shape_of(pretrain), about)
+    return _of_family(folder, pretrain, tensors, step)
+
+
+def _generator(folder: Path, tensors: dict[str, Tensor], shape: Shape, about: dict[str, Any]) -> Model:
+    """The averaged StyleGAN2 generator of a checkpoint."""
     generator = Generator(shape)
-    load_into(generator, tensors, "ema/G/", folder / "checkpoints", f"the network in {config}")
+    setting = f"the network in {folder / 'config.yaml'}"
+    load_into(generator, tensors, "ema/G/", folder / "checkpoints", setting)
     generator.requires_grad_(False).eval()
     projector = _projector(tensors)
     mean = mean_style(generator)
     return Model(shape, generator, None, projector, tensors["memory/path_mean"], mean, about, "", folder)
+
+
+def _of_family(folder: Path, job: Pretrain, tensors: dict[str, Tensor], step: int) -> Exportable:
+    """What the training would export after this step. Opens its pictures: they name its domains."""
+    family = FAMILIES[job.method]
+    opened = family.open(job)
+    nets = family.nets(job, job.entry.table(job.method_settings()), opened, torch.device("cpu"))
+    nets.load(tensors)
+    model = family.model(job, nets, opened, about_source(job, step, opened))
+    model.folder = folder
+    return model
 
 
 def _projector(tensors: dict[str, Tensor]) -> Projector | None:

@@ -1,4 +1,4 @@
-"""`sample`: pictures, a grid, an interpolation from an exported model."""
+"""`sample`: pictures, a grid, an interpolation from an exported model; translated pictures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,41 +9,69 @@ from pipeline.cli import arguments, run
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from pipeline.load import Model
+    from pipeline.cli import Arguments
 
-EXAMPLE = "python -m pipeline.sample personas_64 --out pictures --grid --interpolate 4"
+EXAMPLE = """python -m pipeline.sample personas_64 --out pictures --grid --interpolate 4
+          python -m pipeline.sample MODEL --pictures FOLDER --to DOMAIN --count 3 --out translated"""
+FITS = ("crop", "resize")
 NOTE = "samples.json"  # what lies in the folder by our hand: that much may be replaced
-COLUMNS = 8
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = arguments("sample", EXAMPLE)
-    parser.add_argument("model", help="an exported model, a shipped one, or the folder of a cell")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to put the pictures")
-    parser.add_argument("--count", type=int, default=16, help="pictures (default: 16)")
-    parser.add_argument("--seed", type=int, default=7, help="seed of their z (default: 7)")
-    parser.add_argument("--psi", type=float, default=1.0, help="truncation, 1 is none (default: 1.0)")
-    parser.add_argument("--grid", action="store_true", help="grid.png too, beside the source for the same z")
-    parser.add_argument(
-        "--interpolate", type=int, default=0, metavar="K", help="interpolation.gif: a loop through K of the z"
-    )
-    parser.add_argument(
-        "--frames", type=int, default=16, metavar="N", help="frames between two z (default: 16)"
-    )
-    given = parser.parse_args(argv)
+    given = _parser().parse_args(argv)
     _check(given)
-    from pipeline.opening import open_model
+    from pipeline.opening import open_any
+    from pipeline.sampling import work_of
     from pipeline.store import write_json
 
-    names = [f"{index:06d}.png" for index in range(given.count)]
-    names += ["grid.png"] * given.grid + ["interpolation.gif"] * bool(given.interpolate)
-    model = open_model(given.model)
-    _make_room(given.out, names)
+    model = open_any(given.model)
+    work = work_of(model, given)
+    _make_room(given.out, work.names)
     values = {"model": given.model, "sha256": model.sha256, "seed": given.seed, "psi": given.psi}
-    write_json(given.out / NOTE, {**values, "files": names})
-    for line in _draw(model, given):
+    write_json(given.out / NOTE, {**values, **work.about, "files": work.names})
+    for line in work.draw(given.out):
         print(line)
     return 0
+
+
+def _parser() -> "Arguments":
+    parser = arguments("sample", EXAMPLE)
+    parser.add_argument("model", help="an exported model, a shipped one, or the folder of a cell or run")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to put the pictures")
+    parser.add_argument(
+        "--count", type=int, metavar="N", help="pictures (default: 16); of a translator: codes"
+    )
+    parser.add_argument("--seed", type=int, default=7, help="seed of their z (default: 7)")
+    parser.add_argument("--psi", type=float, default=1.0, help="truncation, 1 is none (default: 1.0)")
+    parser.add_argument(
+        "--grid", action="store_true", help="grid.png too; beside the source, or the pictures"
+    )
+    parser.add_argument(
+        "--interpolate",
+        type=int,
+        default=0,
+        metavar="K",
+        help="a GIF too: a loop through K of the z or styles",
+    )
+    parser.add_argument(
+        "--frames", type=int, metavar="N", help="frames between two (default: 16; styles: 20)"
+    )
+    more = parser.add_argument_group(
+        "translators",
+        "SOURCE--DOMAIN-CODE.png of each picture, target and code; --count: 4 codes, or all references",
+    )
+    more.add_argument(
+        "--pictures", metavar="SET", help="what to translate: a folder, archive, shards, a shipped set"
+    )
+    more.add_argument("--to", metavar="DOMAIN,...", help="target domains (default: all of the model's)")
+    more.add_argument(
+        "--references",
+        metavar="SET",
+        help="styles of these pictures, not of random z; sub-folders name domains",
+    )
+    more.add_argument("--fit", choices=FITS, default="crop", help="pictures of another size (default: crop)")
+    more.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    return parser
 
 
 def _check(given: "Namespace") -> None:
@@ -52,8 +80,9 @@ def _check(given: "Namespace") -> None:
 
     least = {"count": 1, "seed": 0, "frames": 1, "interpolate": 2 if given.interpolate else 0}
     for name, low in least.items():
-        if getattr(given, name) < low:
-            raise GraftError(f"--{name} is {getattr(given, name)}, expected a whole number, at least {low}")
+        value = getattr(given, name)
+        if value is not None and value < low:
+            raise GraftError(f"--{name} is {value}, expected a whole number, at least {low}")
     if not -2 <= given.psi <= 2:
         raise GraftError(f"--psi is {given.psi:g}, expected a number from -2 to 2 (1: no truncation)")
 
@@ -75,33 +104,6 @@ def _make_room(out: Path, names: Sequence[str]) -> None:
     for name in ours:
         if Path(name).name == name:  # a note from elsewhere must not reach out of the folder
             (out / name).unlink(missing_ok=True)
-
-
-def _draw(model: "Model", given: "Namespace") -> list[str]:
-    """Write the files that were asked for; returns what to say."""
-    import torch
-
-    from pipeline.drawing import beside, loop, write_loop, write_pictures
-    from pipeline.pictures import fixed_latents, write_rows
-
-    z = fixed_latents(max(given.count, given.interpolate), model.shape.style_dim, given.seed)
-    write_pictures(model, z[: given.count], given.psi, given.out)
-    said = [f"pictures   {given.out}/000000.png to {given.count - 1:06d}.png"]
-    if not (given.grid or given.interpolate):
-        return said
-    models, labels, note = beside(model)
-    if given.grid:
-        rows, names = [], []
-        for part in torch.split(z[: given.count], COLUMNS):
-            rows += [each.draw(part, given.psi) for each in models]
-            names += labels
-        write_rows(given.out / "grid.png", rows, names if len(models) > 1 else None, scale=2)
-        said.append(f"grid       {given.out / 'grid.png'}{note}")
-    if given.interpolate:
-        way = loop(z[: given.interpolate], given.frames)
-        write_loop(models, way, given.psi, given.out / "interpolation.gif")
-        said.append(f"animation  {given.out / 'interpolation.gif'} ({len(way)} frames){note}")
-    return said
 
 
 if __name__ == "__main__":
