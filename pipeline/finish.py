@@ -32,11 +32,14 @@ class Finished:
 def cells_of(folders: Sequence[Path], trials: Mapping[str, int]) -> list[Cell]:
     """Finished cells; trials: by group, what was spent on searching their weights."""
     cells = [read_cell(folder) for folder in folders]
-    return [Cell({**cell.result, "trials": trials.get(_group(cell), 0)}, cell.arrays) for cell in cells]
+    return [Cell({**cell.result, "trials": _spent_on(cell, trials)}, cell.arrays) for cell in cells]
 
 
-def _group(cell: Cell) -> str:
-    return group_of(*(cell.result[key] for key in ("method", "target", "shots")))
+def _spent_on(cell: Cell, trials: Mapping[str, int]) -> int:
+    """Trials of a cell's row, where it was searched by itself, else of its method."""
+    target, shots = cell.result["target"], cell.result["shots"]
+    names = [group_of(str(cell.result.get(key)), target, shots) for key in ("variant", "method")]
+    return next((trials[name] for name in names if name in trials), 0)
 
 
 def write_comparison(
