@@ -14,10 +14,11 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("pipeline", "models", "losses", "cluster", "benchmarks")
 LONGEST_FILE, LONGEST_FUNCTION, LONGEST_VERB = 300, 50, 150
 BORDERS = {
-    "ray": {"cluster/fleet.py", "cluster/search.py"},
+    "ray": {"cluster/actors.py", "cluster/fleet.py", "cluster/search.py", "cluster/workers.py"},
     "accelerate": {"cluster/accelerate_engine.py"},
     "mlflow": {"pipeline/tracking/mlflow_tracker.py"},
     "webdataset": {"pipeline/data/shards.py"},
+    "boto3": {"cluster/objects.py"},
 }
 METHODS_MAY_IMPORT = (
     "pipeline.methods",
