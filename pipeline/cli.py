@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "export": ("pipeline.export", "write a trained model with its card and a grid of pictures"),
     "import": ("pipeline.import", "read a model that another program wrote: StarGAN v2's checkpoints"),
     "data": ("pipeline.data.verb", "pack pictures into shards; check what is in them"),
+    "doctor": ("pipeline.doctor", "say what of this machine, cluster, tracker and store works, and the mend"),
     "sync": ("pipeline.sync", "complete the MLflow mirror from what lies on disk"),
 }
 # The leaves cannot know GraftError, yet these are for people too; named, not imported: they load torch.
