@@ -5,18 +5,18 @@ step, which the hooks of DistributedDataParallel were not made for; one flat all
 is exact for any graph. Legend: b rows held by one rank, W ranks.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
-from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch import Tensor, nn
 
-from cluster.engine import PATIENCE
+from cluster.collectives import first_line, gathered, wait_for_all
+from cluster.engine import PATIENCE, Moves
 from cluster.errors import MachineError
 
 TAIL = 2  # after the gradients ride: how many there are, and whether any element is not finite
@@ -38,12 +38,16 @@ class AccelerateEngine:
         self.world: int = dist.get_world_size()
         self.rank: int = dist.get_rank()
 
+    def prepare(self, name: str, module: nn.Module, optimiser: torch.optim.Optimizer) -> Moves:
+        """See Engine.prepare: every rank steps the whole network by itself, all of them alike."""
+        return optimiser
+
     def backward(self, loss: Tensor) -> None:
         """See Engine.backward."""
         self.accelerator.backward(loss)
 
     @torch.no_grad()
-    def sync(self, gradients: list[Tensor]) -> bool:
+    def sync(self, gradients: list[Tensor], names: Sequence[str] = ()) -> bool:
         """See Engine.sync.
 
         The buffer is float64 if any gradient is, else float32, so that halves are averaged in float32.
@@ -55,7 +59,7 @@ class AccelerateEngine:
         except RuntimeError as error:
             raise MachineError(
                 f"rank {self.rank} of {self.world} could not average {len(gradients)} gradients with the "
-                f"others: a rank is gone, or holds other gradients than this one ({_first_line(error)})"
+                f"others: a rank is gone, or holds other gradients than this one ({first_line(error)})"
             ) from error
         count, broken = (flat[-TAIL:] * self.world).round().tolist()
         if count != self.world * len(gradients):
@@ -84,40 +88,14 @@ class AccelerateEngine:
 
     def gather(self, x: Tensor) -> Tensor:
         """See Engine.gather."""
-        gathered: Tensor = _Gather.apply(x, self.world, self.rank)  # type: ignore[no-untyped-call]
-        return gathered
+        return gathered(x)
 
     def barrier(self) -> None:
         """See Engine.barrier: an all-reduce of one number on this rank's own device."""
-        try:
-            dist.all_reduce(torch.zeros(1, device=self.device))
-        except RuntimeError as error:
-            raise MachineError(
-                f"rank {self.rank} of {self.world} waited for the others in vain ({_first_line(error)})"
-            ) from error
+        wait_for_all(self.device)
 
     def close(self) -> None:
         """See Engine.close. Accelerate's shared state goes too, so that another engine can be opened."""
         if dist.is_initialized():
             dist.destroy_process_group()
         AcceleratorState._reset_state(True)
-
-
-class _Gather(torch.autograd.Function):
-    """Forward: all-gather in strides. Backward: own rows times the number of ranks."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, world: int, rank: int) -> Tensor:
-        ctx.world, ctx.rank = world, rank
-        rows = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(world)]
-        dist.all_gather(rows, x.detach().contiguous())
-        return torch.stack(rows, dim=1).flatten(0, 1)
-
-    @staticmethod
-    @once_differentiable  # the factor would enter a penalty on this gradient: better refused than wrong
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return gradient[ctx.rank :: ctx.world] * ctx.world, None, None
-
-
-def _first_line(error: RuntimeError) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0]

@@ -5,15 +5,34 @@ t with t % W == r, so that the same global batch exists whatever W is.
 """
 
 import os
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cluster.errors import MachineError
 
 PATIENCE = timedelta(minutes=10)  # a rank that died is noticed at once; this bounds only one that hangs
+
+
+class Moves(Protocol):
+    """What steps one network: torch's optimiser, or an engine's own in its place, with the same state."""
+
+    param_groups: list[dict[str, Any]]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+
+    def step(self) -> Any:
+        """One step along the gradients that `Engine.sync` has averaged."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's, whole on every rank: "state" has full moments by number of parameter. Every rank asks."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`, whatever engine and number of ranks it came from."""
 
 
 class Engine(Protocol):
@@ -31,13 +50,17 @@ class Engine(Protocol):
     def rank(self) -> int:
         """This rank's number, 0 <= rank < W; rank 0 is the one that tracks and saves."""
 
+    def prepare(self, name: str, module: nn.Module, optimiser: torch.optim.Optimizer) -> Moves:
+        """Told once of every network that trains, before the first step; returns what steps it from then on."""
+
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of the scalar `loss` to the `.grad` of its leaves, on this rank alone."""
 
-    def sync(self, gradients: list[Tensor]) -> bool:
+    def sync(self, gradients: list[Tensor], names: Sequence[str] = ()) -> bool:
         """Replace each gradient by its mean over ranks, in place and in its dtype, by one all-reduce.
 
         gradients: those that are present; every rank passes the same number with the same shapes.
+        names: the prepared networks that they are of.
         Returns True iff every element was finite on every rank; all ranks get the same answer, and
         where it is False the step must not be applied.
         """
@@ -65,11 +88,15 @@ class PlainEngine:
     def __init__(self, device: torch.device | str) -> None:
         self.device = torch.device(device)
 
+    def prepare(self, name: str, module: nn.Module, optimiser: torch.optim.Optimizer) -> Moves:
+        """See Engine.prepare."""
+        return optimiser
+
     def backward(self, loss: Tensor) -> None:
         """See Engine.backward."""
         torch.autograd.backward(loss)
 
-    def sync(self, gradients: list[Tensor]) -> bool:
+    def sync(self, gradients: list[Tensor], names: Sequence[str] = ()) -> bool:
         """See Engine.sync; the mean over one rank is left as it is."""
         if not gradients:
             return True
@@ -100,15 +127,28 @@ def pick_device(device: str) -> torch.device:
     return picked
 
 
-def open_engine(device: str, patience: timedelta = PATIENCE) -> Engine:
+def open_engine(
+    device: str, patience: timedelta = PATIENCE, engine: str = "accelerate", zero: int = 0
+) -> Engine:
     """The engine for this process: under torchrun (WORLD_SIZE > 1) one rank of many, else plain.
 
     device: see `pick_device`; under torchrun "cuda" becomes the GPU of the local rank.
     patience: how long a collective may wait for the other ranks before it raises.
+    engine: who holds many ranks together, "accelerate" or "deepspeed"; zero: DeepSpeed's stage, 0 or 1.
     """
     picked = pick_device(device)
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    world = os.environ.get("WORLD_SIZE")
+    if world is None and "ACCELERATE_USE_CPU" in os.environ and "MASTER_ADDR" in os.environ:
+        raise MachineError(
+            "accelerate launch was asked for several processes, but without GPUs it starts a single one; start "
+            "the same command with torchrun --standalone --nproc_per_node=N -m pipeline.VERB"
+        )
+    if int(world or "1") == 1:
         return PlainEngine(picked)
+    if engine == "deepspeed":
+        from cluster.deepspeed_engine import DeepSpeedEngine  # costs 4 s, only where it is asked for
+
+        return DeepSpeedEngine(picked, patience, zero)
     from cluster.accelerate_engine import AccelerateEngine  # costs 1.6 s, only where it is needed
 
     return AccelerateEngine(picked, patience)

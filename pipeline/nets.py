@@ -7,6 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from cluster.engine import Moves
 from pipeline.phase import Method
 
 M = TypeVar("M", bound=nn.Module)
@@ -28,7 +29,7 @@ class Nets:
         self._method = method
         for module in (*self.modules.values(), *self.twins.values()):
             module.requires_grad_(False)
-        self.optimisers = {
+        self.optimisers: dict[str, Moves] = {
             name: torch.optim.Adam(
                 list(self.modules[name].parameters()),
                 lr=adam.lr_at(0),

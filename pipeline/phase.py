@@ -61,6 +61,7 @@ class Term:
     """A pure loss, the names it reads from its phase's tensors, and a weight. The loss returns a scalar, unweighted.
 
     when: on which of the phase's steps it pulls; its forward need not give what it reads on the others.
+    across: it compares all samples of the batch with each other, so a batch in parts would give another number.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Term:
     reads: tuple[str, ...]
     weight: Weight = 1.0
     when: When = When()
+    across: bool = False
 
     def weight_at(self, step: int) -> float:
         return at(self.weight, step)

@@ -7,6 +7,7 @@ from cluster.engine import Engine
 from pipeline.draws import Draws
 from pipeline.nets import Nets
 from pipeline.phase import Method, Phase, Tensors
+from pipeline.precision import computing, widened
 
 PATIENCE = 3
 
@@ -18,8 +19,20 @@ class Diverged(ArithmeticError):
 class Trainer:
     """Method + Nets + Draws + Engine, with `step()`."""
 
-    def __init__(self, method: Method, nets: Nets, draws: Draws, engine: Engine, parts: int = 1) -> None:
+    def __init__(
+        self,
+        method: Method,
+        nets: Nets,
+        draws: Draws,
+        engine: Engine,
+        parts: int = 1,
+        precision: str = "fp32",
+    ) -> None:
         self.method, self.nets, self.draws, self.engine, self.parts = method, nets, draws, engine, parts
+        self.precision = precision
+        for name, optimiser in nets.optimisers.items():
+            assert isinstance(optimiser, torch.optim.Optimizer)  # each is prepared once
+            nets.optimisers[name] = engine.prepare(name, nets.modules[name], optimiser)
         self.step_number = 0
         self.refused: dict[str, int] = {}
         self.terms: dict[str, Tensor] = {}
@@ -33,12 +46,12 @@ class Trainer:
             memory = dict(self.nets.memory)
             parts = 1 if phase.whole else self.parts
             for part in range(parts):
-                tensors = phase.forward(
-                    self.nets, self.draws.at(self.step_number, phase.name, part, phase.whole)
-                )
+                draws = self.draws.at(self.step_number, phase.name, part, phase.whole)
+                with computing(self.precision, self.engine.device):
+                    tensors = phase.forward(self.nets, draws)
                 total = self._weigh(phase, tensors, part / parts)
                 self.engine.backward(total * (phase.gain / parts))
-            if self.engine.sync(self.nets.gradients(phase.trains)):
+            if self.engine.sync(self.nets.gradients(phase.trains), phase.trains):
                 if phase.clip:
                     self.nets.clip(phase.trains, phase.clip)
                 self.nets.move(phase.trains, self.step_number)
@@ -55,7 +68,7 @@ class Trainer:
         for term in phase.terms:
             if not term.when(self.step_number):
                 continue
-            raw = term.loss(*(tensors[name] for name in term.reads))
+            raw = term.loss(*(widened(tensors[name]) for name in term.reads))
             key = f"{phase.name}/{term.name}"
             share = 1 / (1 if phase.whole else self.parts)
             self.terms[key] = raw.detach() * share + (self.terms[key] if seen else 0)

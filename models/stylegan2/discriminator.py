@@ -107,12 +107,14 @@ def minibatch_deviation(x: Tensor, group: int) -> Tensor:
     """Append to x [B, C, H, W] one channel: the mean standard deviation over groups of `group` samples.
 
     Sample t belongs to group t mod (B / group); divisor `group`; 1e-8 under the root (StyleGAN2, release).
+    The deviation is found in at least float32.
     """
     batch, channels, height, width = x.shape
     if batch % group:
         raise ValueError(f"a batch of {batch} cannot be split into groups of {group}")
     grouped = x.reshape(group, batch // group, channels, height, width)
-    deviation = (grouped.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+    grouped = grouped.to(torch.promote_types(x.dtype, torch.float32))
+    deviation = (grouped.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3)).to(x.dtype)
     return torch.cat([x, deviation.repeat(group)[:, None, None, None].expand(-1, 1, height, width)], dim=1)
 
 

@@ -62,6 +62,6 @@ def diversity_terms(settings: Settings) -> tuple[Term, ...]:
     seek = partial(mode_seeking, eps=settings.mode_seeking_eps)
     return (
         Term("ds", diversity_sensitive, ("picture", "other"), ds, when),
-        Term("mode_seeking", seek, ("picture_gaps", "code_gaps"), weights.mode_seeking),
+        Term("mode_seeking", seek, ("picture_gaps", "code_gaps"), weights.mode_seeking, across=True),
         contrast_term(weights.divco, settings),
     )

@@ -87,5 +87,5 @@ def random_terms(settings: Settings) -> tuple[Term, ...]:
         replace(ds, loss=partial(added, loss=ds.loss, inputs=2), reads=of_both("picture", "other")),
         replace(seek, loss=partial(added, loss=seek.loss, inputs=2), reads=seen),
         contrast,
-        Term("distance", distance, apart, weights.distance),
+        Term("distance", distance, apart, weights.distance, across=True),
     )

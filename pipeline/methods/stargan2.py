@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from losses.adversarial import fake_logistic, fool_logistic, real_logistic
+from losses.correlation import full_precision
 from losses.diversity import diversity_sensitive, gaps, mode_seeking, pair_gaps
 from losses.penalties import r1
 from losses.translation import mean_absolute
@@ -98,8 +99,10 @@ def judged(nets: Nets, draws: StepDraws, fake: Tensor) -> Tensors:
     discriminator = nets.of(Discriminator, "D")
     (x, y), (_, target) = sources(draws), references(draws)
     real = x.detach().clone().requires_grad_()
-    logits = discriminator(real, y)
-    return {"real": logits, "slope": r1(logits[:, None], real), "fake": discriminator(fake, target)}
+    with full_precision(real.device):
+        logits = discriminator(real, y)
+        slope = r1(logits[:, None], real)
+    return {"real": logits, "slope": slope, "fake": discriminator(fake, target)}
 
 
 def critic_latent(nets: Nets, draws: StepDraws) -> Tensors:
@@ -246,8 +249,14 @@ def artist_terms(settings: Settings, latent: bool) -> tuple[Term, ...]:
         Term("style", mean_absolute, ("seen", "style"), weights.style + weights.latent_regression),
         Term("cycle", mean_absolute, ("back", "x"), weights.cycle),
         Term("ds", diversity_sensitive, ("picture", "other"), ds, when),
-        Term("mode_seeking", seek, ("picture_gaps", "code_gaps"), weights.mode_seeking),
-        Term("distance", kept_distances, ("source_gaps", "image_gaps", "moments"), weights.distance),
+        Term("mode_seeking", seek, ("picture_gaps", "code_gaps"), weights.mode_seeking, across=True),
+        Term(
+            "distance",
+            kept_distances,
+            ("source_gaps", "image_gaps", "moments"),
+            weights.distance,
+            across=True,
+        ),
     )
     return (*terms, contrast_term(weights.divco, settings)) if latent else terms
 

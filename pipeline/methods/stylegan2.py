@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from losses.adversarial import fake_logistic, fool_logistic, real_logistic
+from losses.correlation import full_precision
 from losses.penalties import path_length_penalty, path_lengths, r1
 from models.projector import Projector
 from models.stylegan2 import Discriminator, Generator
@@ -59,7 +60,8 @@ def critic(nets: Nets, draws: StepDraws, settings: StepSettings) -> Tensors:
 def penalised(nets: Nets, draws: StepDraws) -> Tensors:
     """Squared gradient norm [b] of D at the real pictures."""
     pictures = draws.real().requires_grad_()
-    return {"slope": r1(nets.of(Discriminator, "D")(pictures), pictures)}
+    with full_precision(pictures.device):
+        return {"slope": r1(nets.of(Discriminator, "D")(pictures), pictures)}
 
 
 def artist(nets: Nets, draws: StepDraws, settings: StepSettings) -> Tensors:
@@ -70,13 +72,13 @@ def artist(nets: Nets, draws: StepDraws, settings: StepSettings) -> Tensors:
 
 def stretched(nets: Nets, draws: StepDraws, settings: StepSettings) -> Tensors:
     """The path length penalty over the lengths of all processes; the running mean is a memory of the nets."""
-    generator = nets.of(Generator, "G")
+    size = nets.of(Generator, "G").shape.size
     draws = draws.sized(max(1, draws.count // 2))
-    styles = mixed_styles(nets, draws, settings.mixing)
-    picture = fresh_pictures(nets, draws, styles)
-    size = generator.shape.size
     noise = draws.normal("direction", 3, size, size)
-    lengths = draws.together(path_lengths(picture, styles, noise))
+    with full_precision(draws.device):
+        styles = mixed_styles(nets, draws, settings.mixing)
+        own = path_lengths(fresh_pictures(nets, draws, styles), styles, noise)
+    lengths = draws.together(own)
     penalty, mean = path_length_penalty(lengths, nets.memory["path_mean"], settings.path_decay)
     nets.memory["path_mean"] = mean
     return {"penalty": penalty}
