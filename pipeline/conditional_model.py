@@ -20,6 +20,7 @@ from pipeline.load import card_values
 from pipeline.pictures import fixed_latents
 
 CLASSES, PAIRS = "dcgan", "bicycle"
+WANTED = "B"  # what pairs are called here: A is given, B is wanted
 COLUMNS = 10  # latents in a grid of classes
 
 
@@ -49,6 +50,11 @@ class ClassModel:
         """The label of a class. GraftError names the classes there are."""
         return label_of(name, self.names, "class")
 
+    @property
+    def device(self) -> torch.device:
+        """Where the generator is."""
+        return device_of(self.generator)
+
     @torch.no_grad()
     def draw(self, z: Tensor, y: Tensor) -> Tensor:
         """[b, 3, S, S] in [-1, 1] of latents [b, Z] and labels int64 [b]."""
@@ -70,9 +76,8 @@ class ClassModel:
 
     def sheet(self) -> Sheet:
         """One row of each class, of the same latents."""
-        device = device_of(self.generator)
-        z = fixed_latents(COLUMNS, self.latent_dim).to(device)
-        labels = [torch.full((COLUMNS,), label, device=device) for label in range(len(self.names))]
+        z = fixed_latents(COLUMNS, self.latent_dim).to(self.device)
+        labels = [torch.full((COLUMNS,), label, device=self.device) for label in range(len(self.names))]
         return [self.draw(z, y) for y in labels], list(self.names)
 
     def to(self, device: torch.device) -> "ClassModel":
@@ -83,7 +88,10 @@ class ClassModel:
 
 @dataclass
 class PairModel:
-    """A translator that learned from pairs. shown: rows and labels of its grid, where it has just been trained."""
+    """A translator that learned from pairs A and B; its one target is B, and its codes are latents [b, Z].
+
+    Meets judging's Translator. shown: rows and labels of its grid, where it has just been trained.
+    """
 
     generator: bicycle.Generator
     encoder: bicycle.Encoder
@@ -93,11 +101,31 @@ class PairModel:
     folder: Path = Path()
     shown: Sheet | None = None
     kind: ClassVar[str] = PAIRS
+    within: ClassVar[bool] = False
 
     @property
     def title(self) -> str:
         """What it is, in a few words."""
-        return f"BicycleGAN at {self.generator.size} px"
+        return f"BicycleGAN at {self.size} px"
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Its one target."""
+        return (WANTED,)
+
+    @property
+    def size(self) -> int:
+        """The side of its pictures, in pixels."""
+        return self.generator.size
+
+    @property
+    def device(self) -> torch.device:
+        """Where its networks are."""
+        return device_of(self.generator)
+
+    def label(self, name: str) -> int:
+        """The label of its target. GraftError for any other name."""
+        return label_of(name, self.names, "domain")
 
     @property
     def latent_dim(self) -> int:
@@ -115,6 +143,26 @@ class PairModel:
         """The mean codes [b, Z] of pictures like those wanted."""
         mean: Tensor = self.encoder(pictures)[0]
         return mean
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """The pictures themselves: codes enter at every level, so nothing is the same for two of them."""
+        return pictures
+
+    def latent_codes(self, z: Tensor, target: int, psi: float = 1.0) -> Tensor:
+        """Latents [b, Z] as they are; psi below 1 draws them to 0, their mean."""
+        return z if psi == 1 else psi * z
+
+    def reference_codes(self, pictures: Tensor, target: int) -> Tensor:
+        """The mean codes [b, Z] of pictures of B."""
+        return self.code(pictures)
+
+    def truncated(self, codes: Tensor, target: int, psi: float) -> Tensor:
+        """psi times each code."""
+        return psi * codes
+
+    def decode(self, source: Tensor, codes: Tensor) -> Tensor:
+        """[b, 3, S, S] in [-1, 1] of sources and codes [b, Z]."""
+        return self.draw(source, codes)
 
     def network(self) -> dict[str, Any]:
         """The sizes by which it is built again."""

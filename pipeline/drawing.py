@@ -37,15 +37,20 @@ class Work:
 
 def of_latents(model: Model, given: Namespace) -> Work:
     """Pictures of some latents, and what else is asked for. GraftError for options of translators."""
-    for option in OF_TRANSLATORS:
-        if getattr(given, option) is not None:
-            raise GraftError(
-                f"--{option} is for translators, and {given.model} is a {model.title}: it draws from latents"
-            )
+    refuse_options(OF_TRANSLATORS, model.title, given)
     count = given.count or COUNT
     names = [f"{index:06d}.png" for index in range(count)]
     names += ["grid.png"] * given.grid + ["interpolation.gif"] * bool(given.interpolate)
     return Work(names, lambda out: _draw(model, given, count, out))
+
+
+def refuse_options(options: Sequence[str], title: str, given: Namespace) -> None:
+    """GraftError for an option that a model which draws from latents cannot follow."""
+    for option in options:
+        if getattr(given, option) is not None:
+            raise GraftError(
+                f"--{option} is for translators, and {given.model} is a {title}: it draws from latents"
+            )
 
 
 def _draw(model: Model, given: Namespace, count: int, out: Path) -> list[str]:

@@ -83,11 +83,17 @@ class DRIT:
     folder: Path = Path()
     shown: Sheet | None = None
     kind: ClassVar[str] = KIND
+    within: ClassVar[bool] = False
 
     @property
     def title(self) -> str:
         """What it is, in a few words."""
         return f"DRIT at {self.layout.size} px between {self.names[0]} and {self.names[1]}"
+
+    @property
+    def size(self) -> int:
+        """The side of its pictures, in pixels."""
+        return self.layout.size
 
     @property
     def latent_dim(self) -> int:

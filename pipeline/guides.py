@@ -12,7 +12,7 @@ from torch import Tensor
 from pipeline.data.singles import Single, fit_for_files, singles
 from pipeline.errors import INPUT, GraftError
 from pipeline.judging.codes import keyed
-from pipeline.translation import Translation
+from pipeline.translator import AnyTranslator
 
 AT_ONCE = 16
 
@@ -35,7 +35,7 @@ def latents(seed: int, target: str, count: int, dim: int) -> Tensor:
 
 
 def latent_guides(
-    model: Translation, targets: Sequence[int], count: int, seed: int, psi: float
+    model: AnyTranslator, targets: Sequence[int], count: int, seed: int, psi: float
 ) -> list[Guide]:
     """`count` random styles of each target."""
     found = []
@@ -48,7 +48,7 @@ def latent_guides(
 
 
 def reference_guides(
-    model: Translation, where: str, chosen: Sequence[int] | None, count: int | None, fit: str, psi: float
+    model: AnyTranslator, where: str, chosen: Sequence[int] | None, count: int | None, fit: str, psi: float
 ) -> list[Guide]:
     """The styles of the first `count` pictures (None: all) of each target.
 
@@ -58,7 +58,7 @@ def reference_guides(
     found = []
     for target, own in sorted(_by_target(model, where, chosen).items()):
         some = own[:count]
-        pictures = torch.stack([one.picture(model.layout.size, fit)[0] for one in some])
+        pictures = torch.stack([one.picture(model.size, fit)[0] for one in some])
         parts = torch.split(pictures, AT_ONCE)
         seen = [model.reference_codes(part.to(model.device).float() / 127.5 - 1, target) for part in parts]
         styles = torch.cat(seen)
@@ -71,7 +71,7 @@ def reference_guides(
     return found
 
 
-def _by_target(model: Translation, where: str, chosen: Sequence[int] | None) -> dict[int, list[Single]]:
+def _by_target(model: AnyTranslator, where: str, chosen: Sequence[int] | None) -> dict[int, list[Single]]:
     found = singles(where)
     targets = range(len(model.names)) if chosen is None else chosen
     named: dict[int, list[Single]] = {}

@@ -91,6 +91,8 @@ class Evaluation(Frozen):
     data: Reading = Reading()
     judge: Judging = Judging()
     translate: Translating = Translating()
+    by_class: ByClass = ByClass()
+    pairing: Pairing = Pairing()
     judge_weights: str | None = value(None, "folder with files of judging networks", "Graft")
     judge_few: bool = value(False, "judge even against fewer than 100 held-out pictures", "Graft")
 

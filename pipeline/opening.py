@@ -13,6 +13,8 @@ from models.projector import Projector
 from models.stylegan2 import Generator, Shape
 from pipeline.adapting import about_adapted
 from pipeline.building import shape_of
+from pipeline.conditional_model import load_class_model, load_pair_model
+from pipeline.drit_model import load_drit
 from pipeline.errors import INPUT, GraftError
 from pipeline.exporting import Exportable
 from pipeline.families import FAMILIES
@@ -24,7 +26,13 @@ from pipeline.store import Checkpoints
 from pipeline.translation import load_translation
 
 # By the kind in config.json: what reads the folder of an exported model, or a shipped one by its name.
-KINDS: dict[str, Callable[[str], Exportable]] = {"stylegan2": load_model, "stargan2": load_translation}
+KINDS: dict[str, Callable[[str], Exportable]] = {
+    "stylegan2": load_model,
+    "stargan2": load_translation,
+    "dcgan": load_class_model,
+    "bicycle": load_pair_model,
+    "drit": load_drit,
+}
 
 
 def open_any(where: str) -> Exportable:

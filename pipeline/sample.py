@@ -39,7 +39,10 @@ def _parser() -> "Arguments":
     parser.add_argument("model", help="an exported model, a shipped one, or the folder of a cell or run")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to put the pictures")
     parser.add_argument(
-        "--count", type=int, metavar="N", help="pictures (default: 16); of a translator: codes"
+        "--count",
+        type=int,
+        metavar="N",
+        help="pictures (default: 16); of a class: 10; of a translator: codes",
     )
     parser.add_argument("--seed", type=int, default=7, help="seed of their z (default: 7)")
     parser.add_argument("--psi", type=float, default=1.0, help="truncation, 1 is none (default: 1.0)")
@@ -57,13 +60,16 @@ def _parser() -> "Arguments":
         "--frames", type=int, metavar="N", help="frames between two (default: 16; styles: 20)"
     )
     more = parser.add_argument_group(
-        "translators",
-        "SOURCE--DOMAIN-CODE.png of each picture, target and code; --count: 4 codes, or all references",
+        "translators and classes",
+        "SOURCE--DOMAIN-CODE.png of each picture, target and code; --count: 4 codes, or all references. "
+        "Of classes, CLASS-CODE.png: the same z in each",
     )
     more.add_argument(
         "--pictures", metavar="SET", help="what to translate: a folder, archive, shards, a shipped set"
     )
-    more.add_argument("--to", metavar="DOMAIN,...", help="target domains (default: all of the model's)")
+    more.add_argument(
+        "--to", metavar="NAME,...", help="target domains, or classes (default: all of the model's)"
+    )
     more.add_argument(
         "--references",
         metavar="SET",

@@ -4,13 +4,20 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
+from pipeline.class_pictures import of_classes
 from pipeline.drawing import Work, of_latents
 from pipeline.errors import INPUT, GraftError
 from pipeline.exporting import Exportable
 from pipeline.translating import of_pictures
 
 # By the kind of model: (model, the verb's arguments) -> what is to be done.
-SAMPLING: dict[str, Callable[[Any, Namespace], Work]] = {"stylegan2": of_latents, "stargan2": of_pictures}
+SAMPLING: dict[str, Callable[[Any, Namespace], Work]] = {
+    "stylegan2": of_latents,
+    "stargan2": of_pictures,
+    "dcgan": of_classes,
+    "bicycle": of_pictures,
+    "drit": of_pictures,
+}
 
 
 def work_of(model: Exportable, given: Namespace) -> Work:

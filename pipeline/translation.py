@@ -49,11 +49,17 @@ class Translation:
     folder: Path = Path()
     shown: Sheet | None = None
     kind: ClassVar[str] = KIND
+    within: ClassVar[bool] = True
 
     @property
     def title(self) -> str:
         """What it is, in a few words."""
         return f"StarGAN v2 at {self.layout.size} px between {', '.join(self.names)}"
+
+    @property
+    def size(self) -> int:
+        """The side of its pictures, in pixels."""
+        return self.layout.size
 
     @property
     def latent_dim(self) -> int:

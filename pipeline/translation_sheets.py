@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pipeline.data.singles import Single
 from pipeline.guides import Guide
 from pipeline.pictures import as_bytes
 from pipeline.report.grids import animation, grid, save
-from pipeline.translation import Translation
+from pipeline.translator import AnyTranslator
 
 COLUMNS = 8  # sources in a grid
 ANIMATED = 6  # sources in an animation
@@ -26,20 +27,30 @@ WHITE = 255
 
 @dataclass
 class Shown:
-    """The first sources, and of each its outputs in the order of the guides: uint8 [3, H, W]."""
+    """The first sources, and of each its outputs in the order of the guides: uint8 [3, H, W].
+
+    count, files: of all that were translated, and of what was written of them.
+    """
 
     count: int = 0
-    names: list[str] = field(default_factory=list)
+    files: int = 0
+    domains: list[str | None] = field(default_factory=list)
     sources: list[Tensor] = field(default_factory=list)
     rows: list[list[Tensor]] = field(default_factory=list)
 
-    def add(self, names: Sequence[str], pictures: Tensor, drawn: Sequence[Tensor]) -> None:
+    def add(self, some: Sequence[Single], pictures: Tensor, drawn: Sequence[Tensor]) -> None:
         """One more batch: of each guide its outputs."""
-        self.count += len(names)
+        self.count += len(some)
         room = COLUMNS - len(self.sources)
-        self.names += names[:room]
+        self.domains += [one.domain for one in some[:room]]
         self.sources += pictures[:room]
-        self.rows += [[row[i] for row in drawn] for i in range(min(room, len(names)))]
+        self.rows += [[row[i] for row in drawn] for i in range(min(room, len(some)))]
+
+    def going_to(self, model: AnyTranslator, target: int) -> list[Tensor]:
+        """The sources that a model translates to a target."""
+        own = None if model.within else model.names[target]
+        pairs = zip(self.sources, self.domains, strict=True)
+        return [picture for picture, domain in pairs if own is None or domain != own]
 
 
 def write_grid(path: Path, shown: Shown, guides: Sequence[Guide]) -> str:
@@ -67,13 +78,16 @@ def alphas(frames: int) -> list[float]:
 
 @torch.no_grad()
 def write_animation(
-    path: Path, model: Translation, shown: Shown, guides: Sequence[Guide], frames: int
+    path: Path, model: AnyTranslator, shown: Shown, guides: Sequence[Guide], frames: int
 ) -> str:
     """An endless GIF: the same sources through the guides' styles, linearly from each to the next and back.
 
     Returns what to say.
     """
-    sources = torch.stack(shown.sources[:ANIMATED])
+    going = shown.going_to(model, guides[0].target)
+    if not going:
+        return f"animation  none to {model.names[guides[0].target]}: the first sources are all of it already"
+    sources = torch.stack(going[:ANIMATED])
     encoded = model.encode(sources.to(model.device).float() / 127.5 - 1)
 
     def frame(style: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ KINDS = {
     "pretrain_": "Pretrain",
     "adapt_": "Job",
 }
+# What nobody ships: the user names it, as train=FOLDER.
+OWN_PICTURES = {"pretrain_dcgan_mnist.yaml", "pretrain_bicycle_emoji.yaml"}
 ELSEWHERE = {"eye.yaml"}  # read, and tested, with the benchmark that trains the small eye
 CONFIGS = sorted(
     str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml") if path.name not in ELSEWHERE
@@ -36,13 +38,29 @@ def model_of(kind: str) -> type[BaseModel]:
     return model
 
 
+def named(name: str, folder: Path) -> list[str]:
+    """The words that a user adds to a config: where the pictures are that are not shipped."""
+    return [f"train={folder}"] if Path(name).name in OWN_PICTURES else []
+
+
+@pytest.mark.parametrize("name", sorted(OWN_PICTURES))
+def test_a_config_for_pictures_of_your_own_asks_for_them(name, monkeypatch):
+    from pipeline.errors import GraftError
+    from pipeline.problems import problems
+
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(GraftError, match="'train': FOLDER: no such folder, archive or shipped set"):
+        read(f"configs/{name}", [], model_of("Pretrain"), check=problems)
+
+
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_config_is_read_and_resolved(name, monkeypatch):
+def test_a_config_is_read_and_resolved(name, monkeypatch, tmp_path):
     from pipeline.problems import problems
 
     monkeypatch.chdir(ROOT)
     kind = kind_of(name)
-    found: Any = read(name, [], model_of(kind), check=None if kind == "Sweep" else problems)
+    own = named(name, tmp_path)
+    found: Any = read(name, own, model_of(kind), check=None if kind == "Sweep" else problems)
     jobs = [found.job_of(cell) for cell in found.cells()] if kind == "Sweep" else [found]
     assert jobs
     for job in jobs:

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from torch import Tensor
 
 from pipeline.data.layouts import name_in, placed
-from pipeline.data.listing import Entry, Listing, entries, list_files
+from pipeline.data.listing import Entry, Listing, entries, list_files, stem
 from pipeline.data.manifest import SPLIT_IN_NAME, shards_of
-from pipeline.data.pictures import open_picture
+from pipeline.data.pictures import EXTENSIONS, open_picture
 from pipeline.data.samples import fields_of
 from pipeline.data.shipped import NAMES, heldout_of, place_of
 from pipeline.errors import INPUT, GraftError
@@ -23,7 +23,10 @@ LONGEST = 72  # bytes of a name in a file's name, which may have 255 in all
 
 @dataclass(frozen=True)
 class Single:
-    """One undecoded picture. name: unique in its set; domain: what the set says it is of, if anything."""
+    """One undecoded picture. name: unique in its set; domain: what the set says it is of, if anything.
+
+    The halves KEY.a.png and KEY.b.png of a pair are of the domains A and B.
+    """
 
     name: str
     entry: Entry
@@ -81,7 +84,18 @@ def _marked(plain: str, whole: str) -> str:
 def _single(entry: Entry, domain: str | None) -> Single:
     with suppress(GraftError):  # a broken json says nothing of the picture beside it
         domain = name_in(fields_of(entry.described()), ("domain",)) or domain
+    domain = _side(entry) or domain
     return Single(shortened(entry.key, f"{entry.listing.where.name}/{entry.name}"), entry, domain)
+
+
+def _side(entry: Entry) -> str | None:
+    """A or B of a half whose other half lies beside it."""
+    base = stem(entry.name)
+    other = {".a": ".b", ".b": ".a"}.get(base[-2:])
+    known = entry.listing.known
+    if other is None or not any(f"{base[:-2]}{other}.{suffix}" in known for suffix in EXTENSIONS):
+        return None
+    return base[-1].upper()
 
 
 def _of_tar(listing: Listing) -> str | None:

@@ -41,16 +41,18 @@ def kept_scores(
     settings: Translating,
     eye: Eye,
     device: torch.device | str = "cpu",
+    style_dim: int | None = None,
 ) -> list[Score]:
     """style_recovery, cycle, source_distance: means over pairs of domains, each lower where more is kept.
 
+    style_dim: how many of a code's numbers, the first ones, are its style (None: all are).
     heldout, eye, device: as `judge_translation` takes them. `chance` in the detail of style_recovery is
     the distance to the style that another source was asked for: what pictures without any style would have.
     """
     names = domains_of(translator, heldout)
     parts: dict[str, dict[str, Measured]] = {name: {} for name in RECIPES}
     for source, target in pairs_of(names, settings.within):
-        found = _kept(translator, heldout[source], (source, target), settings, eye, device)
+        found = _kept(translator, heldout[source], (source, target), settings, eye, device, style_dim)
         n = len(heldout[source])
         c = counts(n, settings.resamples, settings.seed + names.index(source))
         chance = found.pop("chance")
@@ -83,6 +85,7 @@ def _kept(
     settings: Translating,
     eye: Eye,
     device: torch.device | str,
+    style_dim: int | None,
 ) -> dict[str, Tensor]:
     """Values by source [n], on the CPU, of every recipe; and `chance`."""
     own, other = (list(translator.names).index(name) for name in pair)
@@ -98,7 +101,7 @@ def _kept(
         read.append(translator.reference_codes(outputs, other).cpu())
         back.append((as_saved(again) - x).abs().mean((1, 2, 3)).cpu())
         apart.append(distances(eye.taps(x), eye.taps(outputs)).diagonal().cpu())
-    wanted, found = torch.cat(asked), torch.cat(read)
+    wanted, found = torch.cat(asked)[:, :style_dim], torch.cat(read)[:, :style_dim]
     return {
         "style_recovery": (found - wanted).abs().mean(1),
         "cycle": torch.cat(back),
