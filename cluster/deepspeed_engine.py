@@ -55,6 +55,7 @@ class DeepSpeedEngine:
                 "train_micro_batch_size_per_gpu": 1,
                 "gradient_accumulation_steps": 1,
                 "steps_per_print": 10**9,
+                "gradient_clipping": 0.0,  # by itself it clips every gradient to the norm 1
                 "prescale_gradients": True,  # divided before the sum: a mean of finite gradients stays finite
                 "zero_optimization": {
                     "stage": self.zero,

@@ -55,7 +55,8 @@ def train_and_judge(
         (place.folder / "table.txt").write_text(method.table() + "\n", encoding="utf-8")
     tracker.begin(job.id, {"table": method.table(), **job.model_dump(mode="json")}, place.parent)
     nets = adaptation_nets(job, settings, method, inputs.source, inputs.projector, engine.device)
-    trainer = Trainer(method, nets, draws_of(job, inputs, engine), engine)
+    parts = place.resources.accumulate
+    trainer = Trainer(method, nets, draws_of(job, inputs, engine, parts), engine, parts, job.precision)
     z = fixed_latents(SHOWN, inputs.source.shape.style_dim).to(engine.device)
     above = inputs.source.draw(z)
 
@@ -74,6 +75,7 @@ def train_and_judge(
             report(step, scores)
 
     run = Run(place.folder, trainer, tracker, job.every, job.steps, job.batch, sample, at_step)
+    run.checksum_every = place.resources.checksum_every
     run.resume()
     run.go()
     judgement = look()
@@ -83,7 +85,7 @@ def train_and_judge(
     return judgement
 
 
-def draws_of(job: Job, inputs: Inputs, engine: Engine) -> Draws:
+def draws_of(job: Job, inputs: Inputs, engine: Engine, parts: int = 1) -> Draws:
     """The cell's randomness and its few pictures, for this process."""
     return Draws(
         job.seed,
@@ -93,6 +95,7 @@ def draws_of(job: Job, inputs: Inputs, engine: Engine) -> Draws:
         Change(job.data.flip),
         engine.rank,
         engine.world,
+        parts,
         gather=engine.gather,
         group=job.method_settings().stddev_group,
     )

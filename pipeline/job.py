@@ -52,6 +52,9 @@ class Job(Frozen):
         None, "folder with files of judging networks, before GRAFT_WEIGHTS", "Graft"
     )
     judge_few: bool = value(False, "judge even against fewer than 100 held-out pictures", "Graft")
+    precision: Literal["fp32", "bf16"] = value(
+        "fp32", "of the networks' forward and backward; weights and penalties stay fp32", "Graft"
+    )
     every: Every = Every()
     variant: str = value(
         "", "name of its row, where a grid varies more than method, target, shots and seed", "Graft"
@@ -68,7 +71,7 @@ class Job(Frozen):
     @property
     def digest(self) -> str:
         """8 hexadecimal digits over everything that decides the result; intervals of writing do not."""
-        return digest_of(self.model_dump(mode="json", exclude={"every", "variant"}))
+        return digest_of(self.model_dump(mode="json", exclude={"every", "variant", *unsaid(self.precision)}))
 
     @property
     def id(self) -> str:
@@ -122,6 +125,9 @@ class Pretrain(Frozen):
     judge_weights: str | None = value(
         None, "folder with files of judging networks, before GRAFT_WEIGHTS", "Graft"
     )
+    precision: Literal["fp32", "bf16"] = value(
+        "fp32", "of the networks' forward and backward; weights and penalties stay fp32", "Graft"
+    )
     every: Every = Every(log=50, sample=1000, save=1000)
     variant: str = value("", "name of its row, where a grid varies more than method, train and seed", "Graft")
 
@@ -165,7 +171,14 @@ class Pretrain(Frozen):
     @property
     def digest(self) -> str:
         """8 hexadecimal digits over everything that decides the result."""
-        return digest_of(self.model_dump(mode="json", exclude={"every", "name", "variant"}))
+        return digest_of(
+            self.model_dump(mode="json", exclude={"every", "name", "variant", *unsaid(self.precision)})
+        )
+
+
+def unsaid(precision: str) -> tuple[str, ...]:
+    """The key of the precision where a digest leaves it out: fp32 is what jobs had before there was another."""
+    return ("precision",) if precision == "fp32" else ()
 
 
 def entry_of(job: Job | Pretrain) -> Entry:

@@ -57,8 +57,10 @@ def train_and_judge(
             tracker.log(step, {f"score/{name}": value for name, value in scores.items()})
             report(step, scores)
 
-    trainer = Trainer(method, nets, draws_of(job, opened, engine), engine)
+    parts = place.resources.accumulate
+    trainer = Trainer(method, nets, draws_of(job, opened, engine, parts), engine, parts, job.precision)
     run = Run(place.folder, trainer, tracker, job.every, job.steps, job.batch, sample, at_step)
+    run.checksum_every = place.resources.checksum_every
     run.resume()
     run.go()
     if engine.rank != 0:
@@ -72,7 +74,7 @@ def train_and_judge(
     return judgement
 
 
-def draws_of(job: Pretrain, opened: Opened, engine: Engine) -> Draws:
+def draws_of(job: Pretrain, opened: Opened, engine: Engine, parts: int = 1) -> Draws:
     """The run's randomness and its pictures, for this process."""
     settings = job.method_settings()
     return Draws(
@@ -83,6 +85,7 @@ def draws_of(job: Pretrain, opened: Opened, engine: Engine) -> Draws:
         Change(job.data.flip, getattr(settings, "crop", 0.0)),
         engine.rank,
         engine.world,
+        parts,
         gather=engine.gather,
         group=getattr(settings, "group", getattr(settings, "stddev_group", 1)),
     )

@@ -3,7 +3,7 @@
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from models.files import write_whole
+from pipeline.resources import Resources
 from pipeline.store import write_json
 
 
@@ -24,6 +25,7 @@ class Place:
     tracker: str = "none"
     parent: Path | None = None
     uri: str | None = None
+    resources: Resources = field(default_factory=Resources)
 
 
 def begin(folder: Path, job: BaseModel, inputs: Mapping[str, Any]) -> None:

@@ -5,17 +5,25 @@ numbers up to rounding. Precision is the exception. bf16 changes the numbers, so
 id then says so.
 """
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.errors import GraftError
-from pipeline.job import Job, Pretrain
+from pipeline.job import Job, Pretrain, entry_of
 from pipeline.methods.settings import Frozen, value
+from pipeline.nearest import did_you_mean
+from pipeline.phase import Method
+from pipeline.read import read, read_words
 
 CONFIGS = Path("configs/resources")
-J = TypeVar("J", Job, Pretrain)
+PREFIX = "resources."
+# Every row of their tables gives every parameter of what it trains a gradient, and none clips it.
+DEALT_OUT = ("stargan2", "dcgan", "bicycle")
+J = TypeVar("J", bound=Job | Pretrain)
 
 
 class Resources(Frozen):
@@ -26,7 +34,7 @@ class Resources(Frozen):
     )
     zero: int = Field(
         0,
-        description="what DeepSpeed deals out over the workers: 0 nothing, 1 moments, 2 moments and gradients",
+        description="what DeepSpeed deals out over the workers: 0 nothing, 1 the moments of Adam",
         json_schema_extra={"source": "DeepSpeed", "unit": ""},
     )
     precision: Literal["fp32", "bf16"] | None = value(
@@ -57,23 +65,22 @@ class Resources(Frozen):
     @field_validator("zero")
     @classmethod
     def _stages_that_were_shown(cls, zero: int) -> int:
-        if zero == 3:
+        if zero in (2, 3):
             raise ValueError(
-                "ZeRO 3 takes parameters apart before the second backward of a gradient penalty needs them; use 0"
+                "ZeRO 2 takes gradients away during the backward, before it is known whether all of them are finite; "
+                "use 0 or 1"
+                if zero == 2
+                else "ZeRO 3 takes parameters apart before the second backward of a gradient penalty needs them; use "
+                "0 or 1"
             )
-        if zero not in (0, 1, 2):
-            raise ValueError(f"there is no ZeRO {zero}; use 0, 1 or 2")
+        if zero not in (0, 1):
+            raise ValueError(f"there is no ZeRO {zero}; use 0 or 1")
         return zero
 
     @model_validator(mode="after")
     def _proven(self) -> "Resources":
         if self.zero and self.engine != "deepspeed":
             raise ValueError(f"zero: {self.zero} is a stage of DeepSpeed; set engine: deepspeed, or zero: 0")
-        if self.zero and self.accumulate > 1:
-            raise ValueError(
-                f"accumulate: {self.accumulate} with zero: {self.zero} was not shown to be exact; set one of them "
-                "back (accumulate: 1, or zero: 0)"
-            )
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise ValueError(
                 f"gpus: {self.gpus:g} is neither a fraction of one GPU nor a whole number of them"
@@ -87,11 +94,96 @@ class Resources(Frozen):
 
 
 def applied(job: J, resources: Resources) -> J:
-    """The job with the precision that the resources ask for. GraftError where its batch cannot be dealt out so."""
-    shares = resources.workers * resources.accumulate
+    """The job with the precision that the resources ask for. GraftError where they cannot run it as one process does.
+
+    The job is one that `problems` has found nothing wrong with.
+    """
+    settings = job.method_settings()
+    group = min(job.batch, getattr(settings, "group", getattr(settings, "stddev_group", 1)))
+    shares = resources.workers * resources.accumulate * group
     if job.batch % shares:
         raise GraftError(
             f"a batch of {job.batch} cannot be dealt out to {resources.workers} workers x {resources.accumulate} "
-            f"parts; use a multiple of {shares} as batch, or other resources.workers or resources.accumulate"
+            f"parts in groups of {group}; use a multiple of {shares} as batch, or other resources.workers or "
+            "resources.accumulate"
         )
-    return job
+    method = entry_of(job).table(settings)
+    if resources.accumulate > 1:
+        _look_at_parts(method)
+    if resources.zero:
+        _look_at_zero(job.method)
+    if resources.engine == "deepspeed" and "bf16" in (resources.precision, job.precision):
+        raise GraftError("bf16 was shown to be right with Accelerate alone; set resources.engine: accelerate")
+    if resources.precision is None:
+        return job
+    changed = job.model_copy(update={"precision": resources.precision})
+    assert isinstance(changed, type(job))
+    return changed
+
+
+def _look_at_parts(method: Method) -> None:
+    """GraftError where a term compares the samples of all parts with each other."""
+    terms = [
+        f"{phase.name}/{term.name}"
+        for phase in method.phases
+        for term in phase.terms
+        if term.across and not phase.whole
+    ]
+    if terms:
+        raise GraftError(
+            f"{', '.join(terms)} of {method.name} compares all pictures of the batch with each other, which a batch in "
+            "parts never holds; set resources.accumulate: 1 (more workers are exact), or the term's weight to 0"
+        )
+
+
+def _look_at_zero(method: str) -> None:
+    """GraftError for a method that ZeRO 1 was not shown to be exact for."""
+    if method not in DEALT_OUT:
+        raise GraftError(
+            f"ZeRO 1 was shown to be exact for {', '.join(DEALT_OUT)}, not for {method}: rows of its table leave "
+            "parameters without gradient, whose moments ZeRO would age, or clip gradients that ZeRO has taken away; "
+            "set resources.zero: 0"
+        )
+
+
+def read_resources(name: str | None, overrides: Sequence[str]) -> Resources:
+    """What `--resources NAME_OR_FILE` and `resources.key=value` say. Raises GraftError.
+
+    name: a file of configs/resources without its ending, or the path of another; None: nothing but the overrides.
+    """
+    keys = [each.removeprefix(PREFIX) for each in overrides]
+    if name is None:
+        return read_words({}, keys, Resources)
+    named = CONFIGS / f"{name}.yaml"
+    if not named.is_file() and not Path(name).suffix:
+        known = sorted(each.stem for each in CONFIGS.glob("*.yaml"))
+        raise GraftError(f"--resources {name}: no such file in {CONFIGS}{did_you_mean(name, known)}")
+    return read(named if named.is_file() else name, keys, Resources)
+
+
+def parted(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides of the job, and those of its resources."""
+    own = [each for each in overrides if each.startswith(PREFIX)]
+    return [each for each in overrides if each not in own], own
+
+
+def started(resources: Resources) -> Resources:
+    """The same with the workers that this process was started among. GraftError where others were asked for.
+
+    A command is one process. Its launcher (torchrun) says in the environment how many there are.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if "workers" in resources.model_fields_set and resources.workers != world:
+        raise GraftError(
+            f"resources.workers is {resources.workers}, but this command was started as {world} of them; start it "
+            f"with torchrun --standalone --nproc_per_node={resources.workers} -m pipeline.VERB, or as a cell of a sweep"
+        )
+    return resources.model_copy(update={"workers": world})
+
+
+def settle_threads(resources: Resources) -> None:
+    """Keep this process to its threads, where its resources say anything of them."""
+    import torch
+
+    if {"threads", "cpus"} & resources.model_fields_set:
+        torch.set_num_threads(resources.computing_threads)

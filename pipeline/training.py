@@ -5,11 +5,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
+from pipeline.agreement import agree
 from pipeline.job import Every
 from pipeline.store import Checkpoints
 from pipeline.tracking.jsonl import Lines, flat
@@ -33,6 +34,7 @@ class Run:
     batch: int
     sample: Callable[[int], Path | None]
     at_step: Callable[[int], None] = lambda step: None
+    checksum_every: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         self.lines = Lines(self.folder / "metrics.jsonl")
@@ -69,6 +71,8 @@ class Run:
                 if step % self.every.sample == 0 or step == self.steps:
                     self._draw()
                 self.at_step(step)  # before the checkpoint: a run killed in between does it again
+                if self.checksum_every and step % self.checksum_every == 0:
+                    agree(trainer.nets.state(), trainer.engine, step)
                 asked = self._agreed(stop.is_set())
                 if step % self.every.save == 0 or step == self.steps or asked:
                     self._save()
@@ -108,9 +112,11 @@ class Run:
             self.tracker.picture(self.trainer.step_number, path)
 
     def _save(self) -> None:
-        state = self.trainer.state()
+        """Write a checkpoint, if all processes hold the same bits. Each asks for the state: engines gather it."""
+        trainer, state, tensors = self.trainer, self.trainer.state(), self.trainer.nets.state()
+        agree(tensors, trainer.engine, trainer.step_number)
         if self.leads:
-            self.checkpoints.save(self.trainer.step_number, self.trainer.nets.state(), state)
+            self.checkpoints.save(trainer.step_number, tensors, state)
         self.trainer.engine.barrier()
 
 
