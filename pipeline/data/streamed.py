@@ -27,6 +27,7 @@ from pipeline.errors import INPUT, GraftError
 
 _BLOCKS = 4  # undecoded blocks kept: a batch across two of them, in two epochs
 _AHEAD = 4  # batches decoded before they are asked for
+_AGAIN = 4  # batches kept after: a step's regulariser asks for the pictures of the step once more
 
 
 class Streamed:
@@ -61,7 +62,8 @@ class Streamed:
         self._blocks: OrderedDict[tuple[int, int], list[Sample]] = OrderedDict()
         self._cursors: OrderedDict[int, tuple[int, Iterator[Sample]]] = OrderedDict()
         self._ready: OrderedDict[tuple[int, ...], Future[Tensor]] = OrderedDict()
-        self._before: OrderedDict[int, NDArray[np.int64]] = OrderedDict()
+        self._shown: OrderedDict[tuple[int, ...], Future[Tensor]] = OrderedDict()
+        self._before: int | None = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="graft-pictures")
 
     @property
@@ -82,7 +84,10 @@ class Streamed:
         """
         wanted = np.asarray(counters.tolist(), dtype=np.int64)
         asked = self._ask(wanted)
-        self._ready.pop(tuple(wanted.tolist()), None)
+        key = tuple(wanted.tolist())
+        self._ready.pop(key, None)
+        self._shown[key] = asked
+        _trim(self._shown, _AGAIN)
         self._look_ahead(wanted)
         return asked.result()
 
@@ -99,26 +104,32 @@ class Streamed:
 
     def _ask(self, counters: NDArray[np.int64]) -> Future[Tensor]:
         key = tuple(counters.tolist())
+        if key in self._shown:
+            return self._shown[key]
         if key not in self._ready:
             self._ready[key] = self._worker.submit(self._decode, key)
         return self._ready[key]
 
     def _look_ahead(self, counters: NDArray[np.int64]) -> None:
-        """Guesses the next batches: as far on as this one is from the one before it in the same epoch."""
-        if counters.size == 0:
-            return
-        epoch = int(counters[0]) // self.count
-        before = self._before.pop(epoch, None)
-        self._before[epoch] = counters
-        _trim(self._before, 8)
-        step = counters.size
-        if before is not None and before.size == counters.size:
-            step = int(counters[0] - before[0])
+        """Has the next batches of this process decoded before they are asked for."""
+        step = self._step(counters) if self._ahead else 0
         if step > 0:
             for ahead in range(1, self._ahead + 1):
                 self._ask(counters + ahead * step)
         while len(self._ready) > 8 * _AHEAD:
             self._ready.popitem(last=False)[1].cancel()
+
+    def _step(self, counters: NDArray[np.int64]) -> int:
+        """How far on the next batch is; 0 where that cannot be told.
+
+        Rows are dealt like cards over processes and parts, so the gap inside a batch tells how many share it. Of a
+        single row it is the way from the one before.
+        """
+        if counters.size == 1:
+            before, self._before = self._before, int(counters[0])
+            return 0 if before is None else int(counters[0]) - before
+        gaps = np.diff(counters)
+        return int(counters.size * gaps[0]) if counters.size and (gaps == gaps[0]).all() else 0
 
     def _decode(self, counters: tuple[int, ...]) -> Tensor:
         """Runs in the background thread, which alone touches blocks, cursors and broken."""

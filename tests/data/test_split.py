@@ -49,6 +49,8 @@ def rank(shards: list[Path], number: int, world: int, parts: int) -> tuple[Strea
     def step(at: int) -> None:
         for part in range(parts):
             draws.at(at, "D", part).real()
+        for part in range(parts):
+            draws.at(at, "D_r1", part).real()  # the same pictures once more, not decoded again
 
     return stream, step
 
@@ -94,11 +96,27 @@ def test_a_run_that_goes_on_with_other_processes_shows_the_rest_of_the_epoch(
     assert set(together.values()) == {1}
 
 
-def test_what_is_decoded_ahead_is_what_is_asked_for_next(shards: list[Path], opened: Counter[str]) -> None:
+@pytest.mark.parametrize(("world", "parts"), [(1, 1), (3, 1), (1, 3), (2, 2)])
+def test_what_is_decoded_ahead_is_what_is_asked_for_next(
+    shards: list[Path], opened: Counter[str], world: int, parts: int
+) -> None:
+    """Of two epochs, ahead of the end of the first: nothing is decoded that this process is not asked for."""
+    steps, ahead = range(STEPS), STEPS + streaming._AHEAD
+    theirs = sum((each for each in shown(shards, opened, steps, world, parts)[:1]), Counter())
+    opened.clear()
     stream = Streamed(shards, 16, seed=5, buffer=10)
-    draws = Draws(5, BATCH, CPU, stream, rank=1, world=3)
-    for at in range(STEPS):
-        draws.at(at, "D").real()
-    stream.close()  # cancels what waits; at most one batch is under way
-    mine = COUNT // 3
-    assert mine <= sum(opened.values()) <= mine + streaming._AHEAD * BATCH // 3
+    draws = Draws(5, BATCH, CPU, stream, rank=0, world=world, parts=parts)
+    for at in steps:
+        for part in range(parts):
+            draws.at(at, "D", part).real()
+    stream._worker.submit(lambda: None).result()  # behind all that waits
+    within = [
+        tuple(range(at * BATCH + part * world, (at + 1) * BATCH, world * parts))
+        for at in range(ahead)
+        for part in range(parts)
+    ]
+    assert set(stream._ready) <= set(within)
+    assert len(stream._ready) == streaming._AHEAD * parts
+    assert all(opened[key] >= count for key, count in theirs.items())
+    assert sum(opened.values()) == len(within) * BATCH // (world * parts)
+    stream.close()
