@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.cli import arguments, run
+from pipeline.cli import arguments, resources_option, run
 
 EXAMPLE = "python -m pipeline.adapt configs/adapt_lorelei.yaml method=rssa steps=200"
 
@@ -15,6 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--runs", default="runs/adapt", type=Path, help="folder of cells (default: runs/adapt)"
     )
+    resources_option(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--tracker", default="mlflow", choices=["mlflow", "none"], help="default: mlflow")
     parser.add_argument(
@@ -27,11 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pipeline.job import Job
     from pipeline.problems import problems
     from pipeline.read import read
+    from pipeline.resources import parted, ready
 
-    job = read(given.config, given.overrides, Job, problems) if given.config is not None else Job()
+    own, more = parted(given.overrides)
+    job = read(given.config, own, Job, problems) if given.config is not None else Job()
     if given.explain is not None:
         print(explained(Job, given.explain, job.method))
         return 0
+    job, used = ready(job, given.resources, more, given.device)
     from cluster.engine import open_engine
     from pipeline.cell import finished, run_cell
     from pipeline.errors import CELLS_FAILED
@@ -39,11 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pipeline.record import Place
     from pipeline.tracking.progress import CellView, Progress
 
-    engine = open_engine(given.device)
+    engine = open_engine(given.device, engine=used.engine, zero=used.zero)
     folder = given.runs / job.id
     if engine.rank == 0 and finished(folder) is None:
         look_at_inputs([job])
-    place = Place(folder, given.runs / "cache", given.tracker)
+    place = Place(folder, given.runs / "cache", given.tracker, resources=used)
     try:
         if engine.rank == 0:
             from pipeline.methods import METHODS

@@ -100,6 +100,15 @@ def arguments(verb: str, example: str) -> Arguments:
     )
 
 
+def resources_option(parser: argparse.ArgumentParser) -> None:
+    """--resources, for verbs that train; single keys are overrides: resources.accumulate=2."""
+    parser.add_argument(
+        "--resources",
+        metavar="NAME_OR_FILE",
+        help="how a job runs, not what it computes: a file of configs/resources, or another",
+    )
+
+
 def paint(text: str, colour: str, stream: TextIO) -> str:
     """`text` in an ANSI colour (RED, BOLD) where `stream` is a terminal that wants colours; else as it is."""
     if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli import arguments, run
+from pipeline.cli import arguments, resources_option, run
 
 EXAMPLE = "python -m pipeline.pretrain configs/pretrain_personas.yaml steps=200"
 
@@ -17,6 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--exports", default="exports", type=Path, help="folder of exports (default: exports)"
     )
+    resources_option(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--tracker", default="mlflow", choices=["mlflow", "none"], help="default: mlflow")
     parser.add_argument(
@@ -38,14 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pipeline.problems import problems
     from pipeline.read import read
     from pipeline.record import Place
+    from pipeline.resources import parted, ready
     from pipeline.tracking.progress import CellView, Progress
 
-    job = read(given.config, given.overrides, Pretrain, problems)
-    engine = open_engine(given.device)
+    own, more = parted(given.overrides)
+    job, used = ready(read(given.config, own, Pretrain, problems), given.resources, more, given.device)
+    engine = open_engine(given.device, engine=used.engine, zero=used.zero)
     folder = given.runs / job.id
     if engine.rank == 0 and finished(folder) is None:
         FAMILIES[job.method].open(job)  # a bad file is named before anything is written
-    place = Place(folder, given.runs / "cache", given.tracker)
+    place = Place(folder, given.runs / "cache", given.tracker, resources=used)
     try:
         if engine.rank != 0:
             result = run_cell(job, place, engine)

@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
+import torch
 from pydantic import Field, field_validator, model_validator
 
+from cluster.engine import pick_device
 from pipeline.errors import GraftError
 from pipeline.job import Job, Pretrain, entry_of
 from pipeline.methods.settings import Frozen, value
 from pipeline.nearest import did_you_mean
 from pipeline.phase import Method
+from pipeline.precision import look_at_precision
 from pipeline.read import read, read_words
 
 CONFIGS = Path("configs/resources")
@@ -167,6 +170,18 @@ def parted(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     return [each for each in overrides if each not in own], own
 
 
+def ready(job: J, name: str | None, overrides: Sequence[str], device: str) -> tuple[J, Resources]:
+    """A checked job as its verb will run it in this process, and by what. GraftError for what cannot be.
+
+    name and overrides: as `read_resources` takes them. device: see `pick_device`.
+    """
+    resources = started(read_resources(name, overrides))
+    job = applied(job, resources)
+    look_at_precision(job.precision, pick_device(device))
+    settle_threads(resources)
+    return job, resources
+
+
 def started(resources: Resources) -> Resources:
     """The same with the workers that this process was started among. GraftError where others were asked for.
 
@@ -183,7 +198,5 @@ def started(resources: Resources) -> Resources:
 
 def settle_threads(resources: Resources) -> None:
     """Keep this process to its threads, where its resources say anything of them."""
-    import torch
-
     if {"threads", "cpus"} & resources.model_fields_set:
         torch.set_num_threads(resources.computing_threads)

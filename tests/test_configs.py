@@ -26,15 +26,17 @@ CONFIGS = sorted(
 
 
 def kind_of(name: str) -> str:
+    if Path(name).parent.name == "resources":
+        return "Resources"
     kinds = [kind for prefix, kind in KINDS.items() if Path(name).name.startswith(prefix)]
     assert len(kinds) == 1, f"{name}: begin its name with one of {', '.join(KINDS)}, so that it is tested"
     return kinds[0]
 
 
 def model_of(kind: str) -> type[BaseModel]:
-    from pipeline import grid  # loads torch
+    from pipeline import grid, resources  # loads torch
 
-    model: type[BaseModel] = getattr(grid, kind)
+    model: type[BaseModel] = getattr(resources if kind == "Resources" else grid, kind)
     return model
 
 
