@@ -2,7 +2,8 @@
 
 ROOT/objects/VERSION/NAME is what s3://.../NAME was when it was listed; VERSION is a digest of that listing, so two
 states of one folder never mix. VERSION.json beside it names its objects. Many processes may use one cache: what a
-living one uses is never taken away (ROOT/in-use has a file for each, locked as long as it lives).
+living one uses is never taken away (ROOT/in-use has a file for each, locked as long as it lives), even where that
+is more than the cache is to hold.
 """
 
 import atexit
@@ -10,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 import threading
 import uuid
@@ -151,15 +153,15 @@ class ObjectCache:
         if not (missing := [path for path in paths if not self._whole(path)]):
             return
         version = missing[0].relative_to(self.objects).parts[0]
-        with locked(self._locks / (version if len(missing) > 1 else _lock_name(missing[0]))):
-            self._note(version, anew=True)
+        with locked(self._locks / version):
+            noted = self._note(version, anew=True)
             missing = [path for path in missing if not self._whole(path)]
+            if not missing:
+                return
             entries = {path: self.entry(path) or {} for path in missing}
             with self._room(sum(int(entry["bytes"]) for entry in entries.values())), _pool(missing) as pool:
                 digests = list(pool.map(_fetched, entries.values(), missing))
             self._verified |= set(missing)
-        with locked(self._locks / version):
-            noted = self._note(version, anew=True)
             for path, digest in zip(missing, digests, strict=True):
                 noted[path.relative_to(self.objects / version).as_posix()]["sha256"] = digest
             self._write_note(version, noted)
@@ -184,7 +186,10 @@ class ObjectCache:
 
     @contextmanager
     def _room(self, wanted: int) -> Iterator[None]:
-        """Within, so many bytes may be added; files that nobody uses leave for them, the least used first."""
+        """Within, so many bytes may be added; files that nobody uses leave for them, the least used first.
+
+        What is in use may be more than the cache is to hold: a job is not stopped by the others beside it.
+        """
         if wanted > self.most:
             raise MachineError(
                 f"{self.root}: {wanted:,} bytes are needed at once, but it may hold {self.most:,}; set "
@@ -192,21 +197,13 @@ class ObjectCache:
             )
         with locked(self._turn):
             used, coming = self._in_use.of_all()
-            files = [
-                path for path in self.objects.rglob("*") if path.is_file() and path.parent != self.objects
-            ]
-            stats = {path: path.stat() for path in files}
-            over = sum(stat.st_size for stat in stats.values()) + coming + wanted - self.most
-            for path in sorted(files, key=lambda path: stats[path].st_mtime_ns):
+            stats = dict(_files(self.objects))
+            over = sum(one.st_size for one in stats.values()) + coming + wanted - self.most
+            for path in sorted(stats, key=lambda path: stats[path].st_mtime_ns):
                 if over > 0 and str(path) not in used and str(_target(path)) not in used:
-                    path.unlink()
+                    path.unlink(missing_ok=True)
                     self._verified.discard(path)
                     over -= stats[path].st_size
-            if over > 0:
-                raise MachineError(
-                    f"{self.root}: full of what is in use, {over:,} bytes too little; set GRAFT_CACHE_GB to more "
-                    f"(now {self.most / 2**30:g}), or GRAFT_CACHE to a larger disk"
-                )
             self._in_use.expect(wanted)
         try:
             yield
@@ -227,8 +224,12 @@ class ObjectCache:
         self._notes[version] = dict(entries)
 
 
-def _lock_name(path: Path) -> str:
-    return hashlib.sha256(str(path).encode()).hexdigest()[:16]
+def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """The files of all versions, half ones too."""
+    for path in folder.glob("*/**/*"):
+        with suppress(FileNotFoundError):  # renamed as it became whole: its bytes are counted as coming
+            if stat.S_ISREG((found := path.stat()).st_mode):
+                yield path, found
 
 
 def _target(path: Path) -> Path:

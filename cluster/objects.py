@@ -8,6 +8,7 @@ after 5xx, refused connections and timeouts; a body that breaks off goes on wher
 import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
@@ -66,7 +67,9 @@ def listing(where: str | Path) -> list[Object]:
 
 
 def exists(where: str | Path) -> bool:
-    """Whether there is an object of this name, or one below it."""
+    """Whether there is such a file or folder, or an object of this name, or one below it."""
+    if not is_remote(where):
+        return Path(where).exists()
     bucket, key = _split(url := url_of(where))
     with _told(url):
         for prefix in (key, f"{key}/"):
@@ -126,6 +129,26 @@ def put_folder(folder: Path, where: str | Path, last: str) -> None:
     remove([url_of(where, last)])
     for name in [*(name for name in names if name != last), last]:
         put_file(folder / name, url_of(where, name))
+
+
+@contextmanager
+def writing(where: Path, last: str) -> Iterator[Path]:
+    """The folder to write into: `where`; of an address a temporary one, which is put there at the end.
+
+    last: as in `put_folder`. After an error nothing is put. Raises MachineError (exit code 5).
+    """
+    if not is_remote(where):
+        yield where
+        return
+    with tempfile.TemporaryDirectory(prefix="graft-put-") as aside:
+        folder = Path(aside) / where.name
+        yield folder
+        put_folder(folder, where, last)
+
+
+def address(where: Path) -> str:
+    """What to call it: a path as it is, an address with both of its slashes."""
+    return url_of(where) if is_remote(where) else str(where)
 
 
 def remove(urls: Sequence[str]) -> None:

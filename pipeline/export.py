@@ -5,13 +5,14 @@ from pathlib import Path
 
 from pipeline.cli import arguments, run
 
+CARD = "config.json"  # without it a folder is no model: of an address it comes last
 EXAMPLE = "python -m pipeline.export runs/demo/rssa-lorelei-10-0-1a2b3c4d exports/mine"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments("export", EXAMPLE)
     parser.add_argument("cell", type=Path, help="folder of a finished cell; of a run (its newest checkpoint)")
-    parser.add_argument("out", type=Path, help="folder to write, which must not exist yet")
+    parser.add_argument("out", type=Path, help="folder to write (also s3://...), which must not exist yet")
     parser.add_argument(
         "--format",
         choices=["graft", "released"],
@@ -19,14 +20,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="released: of a StarGAN v2, nets_ema.ckpt as its authors' program reads it (default: graft)",
     )
     given = parser.parse_args(argv)
+    from cluster.object_cache import at_hand
+    from cluster.objects import address, exists, writing
     from pipeline.errors import GraftError
 
-    if given.out.exists():
-        raise GraftError(f"{given.out}: exists already; name another folder")
-    if given.format == "released":
-        print("\n".join(_released(str(given.cell), given.out)))
-    else:
-        print(export_cell(given.cell, given.out))
+    if exists(given.out):
+        raise GraftError(f"{address(given.out)}: exists already; name another folder")
+    cell = at_hand(given.cell)
+    if given.format == "graft":
+        print(export_cell(cell, given.out))
+        return 0
+    with writing(given.out, "nets_ema.ckpt") as folder:
+        said = "\n".join(_released(str(cell), folder))
+    print(said.replace(str(folder), address(given.out)))
     return 0
 
 
@@ -50,15 +56,28 @@ def _released(where: str, out: Path) -> list[str]:
     return said
 
 
-def copied(model: Path, out: Path) -> Path:
+def copied(model: Path, out: Path) -> str:
     """A model's folder under another name; files of an earlier model of that name are replaced one by one."""
     import shutil
 
-    return Path(shutil.copytree(model, out, dirs_exist_ok=True))
+    from cluster.objects import address, writing
+
+    with writing(out, CARD) as folder:
+        shutil.copytree(model, folder, dirs_exist_ok=True)
+    return address(out)
 
 
-def export_cell(cell: Path, out: Path) -> Path:
-    """The model of a finished cell with its scores; of an adapted one the grid has the source's row above, same z."""
+def export_cell(cell: Path, out: Path) -> str:
+    """The model of a finished cell with its scores; `out` may be an address. Returns where it lies now."""
+    from cluster.objects import address, writing
+
+    with writing(out, CARD) as folder:
+        _export(cell, folder)
+    return address(out)
+
+
+def _export(cell: Path, out: Path) -> None:
+    """Of an adapted model the grid has the source's row above, same z."""
     from pipeline.errors import INPUT, GraftError
     from pipeline.exporting import write_export
     from pipeline.load import about_in, load_model
@@ -67,11 +86,13 @@ def export_cell(cell: Path, out: Path) -> Path:
     if not (cell / "model").is_dir() and (cell / "checkpoints").is_dir():
         from pipeline.opening import open_any
 
-        return write_export(open_any(str(cell)), out)
+        write_export(open_any(str(cell)), out)
+        return
     if not (cell / "model" / "config.json").is_file():
         raise GraftError(f"{cell}: not a finished cell (it has no model/)", INPUT)
     if "source" not in about_in(cell / "model"):
-        return copied(cell / "model", out)
+        copied(cell / "model", out)
+        return
     model, result = load_model(str(cell / "model")), read_json(cell / "result.json")
     source = load_model(str(model.about["source"]))
     scores = [
@@ -80,7 +101,7 @@ def export_cell(cell: Path, out: Path) -> Path:
     model.about = {**model.about, "scores": scores}
     z = model.latents(8)
     labels = ["source", str(model.about.get("method", "adapted"))]
-    return write_export(model, out, ([source.draw(z), model.draw(z)], labels))
+    write_export(model, out, ([source.draw(z), model.draw(z)], labels))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Finished:
 
     comparison: Comparison
     report: Path
-    export: Path | None
+    export: str | None
 
 
 def cells_of(folders: Sequence[Path], trials: Mapping[str, int]) -> list[Cell]:

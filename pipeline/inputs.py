@@ -3,11 +3,11 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from cluster.object_cache import at_hand
 from models.judges import Edges, Eye, find_edges, find_eye
 from models.projector import Projector
 from pipeline.data.fewshot import few_shots
@@ -50,7 +50,7 @@ class Inputs:
 
 def eyes(own: str | None, device: torch.device) -> tuple[Eye, Edges]:
     """The networks that judge, on `device`: from the folder `own`, then GRAFT_WEIGHTS, else the built-in ones."""
-    folders = [Path(where) for where in (own, os.environ.get("GRAFT_WEIGHTS")) if where]
+    folders = [at_hand(where) for where in (own, os.environ.get("GRAFT_WEIGHTS")) if where]
     eye, edges = find_eye(folders), find_edges(folders)
     for judge in (eye, edges):
         if isinstance(judge, torch.nn.Module):

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from cluster.object_cache import at_hand
 from models.files import load_into, read_tensors, sha256_of
 from models.files.tensors import PICKLED
 from models.projector import Projector
@@ -111,9 +112,9 @@ def mean_style(generator: Generator, count: int = 4096) -> Tensor:
 
 
 def source_folder(name: str) -> Path:
-    """The folder of a shipped source, or of a model anywhere; the sentence names what there is."""
+    """The folder of a shipped source, or of a model anywhere, s3:// too; the sentence names what there is."""
     shipped = shipped_sources()
-    folder = shipped.get(name, Path(name))
+    folder = shipped.get(name) or at_hand(name)
     if folder.is_file():
         if folder.suffix.lower() in PICKLED:
             read_tensors(folder)  # says why such a file is refused

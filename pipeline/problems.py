@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from cluster.objects import is_remote
 from pipeline.data.shipped import place_of
 from pipeline.errors import GraftError
 from pipeline.explain import dotted_keys, expected, field_at
@@ -97,7 +98,7 @@ def _not_there(job: Job | Pretrain) -> Iterator[Problem]:
     for key in names:
         where = getattr(job, key)
         try:
-            if where is not None:
+            if where is not None and not is_remote(where):  # of a store it is looked at when it is opened
                 (source_folder if key == "source" else place_of)(where)
         except GraftError as error:
             yield Problem(key, f"'{key}': {error}")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from cluster.object_cache import present
 from pipeline.data.pictures import EXTENSIONS
 from pipeline.data.samples import Sample
 from pipeline.data.tars import LARGEST_MEMBER, TAILS, is_tar, tar_stream
@@ -87,7 +88,7 @@ def is_archive(path: str | Path) -> bool:
 
 def list_files(where: str | Path) -> Listing:
     """Everything in a folder (with its sub-folders) or an archive. Raises GraftError (exit code 3)."""
-    path = Path(where)
+    path = present(Path(where))
     if path.is_dir():
         return _folder(path)
     if not path.exists():

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from cluster.object_cache import size_of, using
 from pipeline.data.tars import is_tar
 from pipeline.errors import INPUT, GraftError
 
@@ -45,7 +46,7 @@ class Tally:
 
 def sha256_of(path: Path) -> str:
     """Hex sha256 of a file."""
-    with path.open("rb") as file:
+    with using(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -103,11 +104,11 @@ def _check_entry(path: Path, shard: dict[str, Any]) -> None:
     if Path(shard["name"]).name != shard["name"] or int(shard["count"]) < 0:
         raise ValueError(shard["name"])
     file = path.parent / shard["name"]
-    if not file.is_file():
+    size = size_of(file)
+    if size is None:
         raise GraftError(f"{file}: missing, though {path} names it; copy or pack the set again", INPUT)
-    if file.stat().st_size != shard["bytes"]:
+    if size != shard["bytes"]:
         raise GraftError(
-            f"{file}: {file.stat().st_size} bytes, but {path} says {shard['bytes']}; "
-            "copy or pack the set again",
+            f"{file}: {size} bytes, but {path} says {shard['bytes']}; copy or pack the set again",
             INPUT,
         )

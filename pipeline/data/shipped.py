@@ -1,8 +1,12 @@
-"""The pictures and source models that come with Graft: names to paths."""
+"""The pictures and source models that come with Graft, and those of others: names to paths."""
 
 import difflib
 from pathlib import Path
 
+from cluster.object_cache import at_hand
+from cluster.objects import is_remote
+from pipeline.data.manifest import NAME as MANIFEST
+from pipeline.data.tars import is_tar
 from pipeline.errors import INPUT, GraftError
 
 FOLDER = Path(__file__).parent / "shipped"
@@ -44,18 +48,26 @@ def shipped_sources() -> dict[str, Path]:
 
 
 def place_of(where: str | Path) -> Path:
-    """A shipped name or a path -> the path. A shipped name wins; write ./personas for a folder of that name.
+    """A shipped name, a path or s3://... -> the path. A shipped name wins; ./personas is a folder of that name.
 
+    What lies in an S3 store is fetched into a cache: shards beside a manifest when they are first read.
     Raises GraftError (exit code 3) where there is nothing, with the nearest shipped name.
     """
     if isinstance(where, str) and where in NAMES:
         return train_of(where)
     if isinstance(where, str) and where in DOMAIN_SETS:
         return FOLDER / where
+    if is_remote(where):
+        return at_hand(where, later=_shards_of)
     if Path(where).exists():
         return Path(where)
     nearest = _nearest(str(where), (*NAMES, *DOMAIN_SETS))
     raise GraftError(f"{where}: no such folder, archive or shipped set; {nearest}", INPUT)
+
+
+def _shards_of(names: list[str]) -> list[str]:
+    """Those that need not be there from the start: the manifest says what is in them."""
+    return [name for name in names if is_tar(Path(name))] if MANIFEST in names else []
 
 
 def plain_place_of(where: str | Path) -> Path:

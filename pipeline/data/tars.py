@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cluster.object_cache import using
 from pipeline.errors import INPUT, GraftError
 
 LARGEST_MEMBER = 256 * 1024 * 1024  # bytes; more is not a picture to learn from
@@ -53,7 +54,16 @@ class TarStream(io.RawIOBase):
 
 @contextmanager
 def tar_stream(path: Path) -> Iterator[TarStream]:
-    """Opens a local file; whatever a damaged tar raises becomes one sentence (GraftError, exit code 3)."""
+    """Opens a file; whatever a damaged tar raises becomes one sentence (GraftError, exit code 3).
+
+    A shard of an S3 store is fetched first where it is not at hand, and stays as long as it is read.
+    """
+    with using(path), _local_stream(path) as stream:
+        yield stream
+
+
+@contextmanager
+def _local_stream(path: Path) -> Iterator[TarStream]:
     stream: TarStream | None = None
     try:
         with path.open("rb") as file:

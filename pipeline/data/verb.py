@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli import Arguments, arguments, run
@@ -26,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _pack(asked: Namespace) -> int:
+    from cluster.object_cache import at_hand
+    from cluster.objects import writing
+    from pipeline.data.manifest import NAME
     from pipeline.data.pack import Choices, pack
 
     choices = Choices(
@@ -39,9 +43,27 @@ def _pack(asked: Namespace) -> int:
         gz=asked.gz,
         overwrite=asked.overwrite,
     )
-    for line in _packed_lines(pack(asked.source, asked.out, choices), asked.out):
+    out = Path(asked.out)
+    _refuse_replacing(out, asked.overwrite)
+    with writing(out, NAME) as folder:
+        packed = pack(at_hand(asked.source), folder, choices)
+    for line in _packed_lines(packed, asked.out):
         print(line)
     return 0
+
+
+def _refuse_replacing(out: Path, overwrite: bool) -> None:
+    """Of an S3 store; `pack` itself looks at folders of this machine. Nobody's objects but ours are replaced."""
+    from cluster.objects import address, exists, is_remote
+    from pipeline.data.manifest import NAME
+    from pipeline.errors import GraftError
+
+    if not is_remote(out) or not exists(out):
+        return
+    if not overwrite:
+        raise GraftError(f"{address(out)}: is there already; pass --overwrite, or another name")
+    if not exists(out / NAME):
+        raise GraftError(f"{address(out)}: holds no {NAME}, so it is no packed set, and is not replaced")
 
 
 def _packed_lines(packed: "Packed", out: str) -> list[str]:
@@ -89,7 +111,7 @@ def _parser() -> Arguments:
         epilog=PACK_EXAMPLE,
     )
     packs.add_argument("source", metavar="FOLDER", help="folder, zip, tar or tar.gz of pictures")
-    packs.add_argument("out", metavar="OUT", help="the folder to make")
+    packs.add_argument("out", metavar="OUT", help="the folder to make (also s3://bucket/folder)")
     packs.add_argument(
         "--kind", choices=KINDS, default="plain", help="what the sub-folders mean (default: %(default)s)"
     )
