@@ -2,6 +2,7 @@
 #   PYTHON=...       the Python to build .venv from (3.11 or 3.12; the first that runs is taken)
 #   TORCH_INDEX=...  PyTorch's own index of CPU wheels, for a machine without a GPU whose pip would take the CUDA build
 #   JOBS=2           processes of `make test`
+#   SEED=...         of `make faults`: what chance broke once is broken again
 
 # A version manager's shim may be on the PATH and still not run, so each is tried.
 PYTHON ?= $(shell for p in python3.11 python3.12; do $$p -c 'import venv, ensurepip' 2>/dev/null && echo $$p && break; done)
@@ -13,8 +14,15 @@ CODE := pipeline models losses cluster benchmarks tests
 # What can be started and measures; train_*.py make what is shipped, and take long.
 BENCHMARKS ?= $(shell grep -l __main__ $$(ls benchmarks/*.py | grep -v /train_) | sed 's/[.]py$$//; s|/|.|')
 
+# What breaks things, or is broken: the quick part of it runs in `make test` too.
+FAULTS ?= tests/faults tests/tracking tests/test_resume.py tests/test_sweep.py tests/pipeline/test_store.py \
+  tests/pipeline/test_trainer.py
+ifndef SEED
+SEED := $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
+endif
+
 .DEFAULT_GOAL := demo
-.PHONY: demo test check bench clean
+.PHONY: demo test faults check bench clean
 # A folder named by these would come before the packages of .venv.
 unexport PYTHONPATH PYTHONHOME
 
@@ -25,6 +33,13 @@ test: export OMP_NUM_THREADS = 1
 test: export MKL_NUM_THREADS = 1
 test: .venv/ready
 	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+
+faults: export OMP_NUM_THREADS = 1
+faults: export MKL_NUM_THREADS = 1
+faults: export GRAFT_FAULTS_SEED = $(SEED)
+faults: .venv/ready
+	@echo "seed $(SEED); make faults SEED=$(SEED) breaks the same things again"
+	@$(BIN)/python -m pytest -m "faults or not faults" $(FAULTS)
 
 check: .venv/ready
 	@$(BIN)/ruff format --check $(CODE)

@@ -19,6 +19,7 @@ from pipeline.tracking.trackers import TRACKERS
 from pipeline.trainer import Diverged
 
 FINAL = ("done", "diverged")
+NO_MEMORY = "can't allocate memory"
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
@@ -56,11 +57,11 @@ def run_cell(
             judged = adapting.train_and_judge(job, place, engine, tracker, rungs, report, tick)
     except Diverged as error:
         status, reason = "diverged", str(error)
-    except torch.OutOfMemoryError as error:
-        status, reason = "out of memory", str(error).split("\n")[0]
     except BaseException as error:
-        tracker.end("stopped" if isinstance(error, KeyboardInterrupt) else "failed", {}, str(error))
-        raise
+        if not out_of_memory(error):
+            tracker.end("stopped" if isinstance(error, KeyboardInterrupt) else "failed", {}, str(error))
+            raise
+        status, reason = "out of memory", str(error).split("\n")[0] or "the system gives no more"
     finally:
         keep_time(place.folder, before + time.perf_counter() - began)
     result = result_of(job, status, reason, judged, place.folder)
@@ -69,6 +70,12 @@ def run_cell(
     tracker.end(status, summary(result), reason)
     engine.barrier()
     return result
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a device, the system or torch's allocator for the CPU has no more; that one says so in words only."""
+    plain = isinstance(error, RuntimeError) and NO_MEMORY in str(error)
+    return plain or isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
 def result_of(

@@ -4,7 +4,6 @@ Nothing heavy is imported here, so `--help` and a wrong argument answer at once.
 """
 
 import argparse
-import errno
 import importlib
 import os
 import signal
@@ -16,7 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn, TextIO
 
-from pipeline.errors import CONFIG, ENVIRONMENT, INTERRUPTED, GraftError
+from pipeline.errors import CONFIG, ENVIRONMENT, INTERRUPTED, GraftError, causes, is_full
 from pipeline.nearest import did_you_mean
 
 VERBS: dict[str, tuple[str, str]] = {
@@ -45,7 +44,6 @@ QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",  # mlflow asks for git; without one its advice is an essay
     "DO_NOT_TRACK": "1",
 }
-FULL = (errno.ENOSPC, errno.EDQUOT)
 BROKEN_PIPE = 128 + 13  # what a shell reports of a program that SIGPIPE ended
 RED, BOLD = "31", "1"
 
@@ -76,7 +74,7 @@ def run(verb: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> 
     except _for_people() as error:
         return _say(f"error: {error}", getattr(error, "exit_code", CONFIG), given)
     except Exception as error:
-        if not _is_full(error):
+        if not is_full(error):
             raise
         return _say(f"error: {_full_sentence(error)}", ENVIRONMENT, given)
 
@@ -174,22 +172,8 @@ def _for_people() -> tuple[type[Exception], ...]:
     return (GraftError, *(getattr(module, name) for module, name in loaded))
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _is_full(error: BaseException) -> bool:
-    """True for a full disk, also where a library (safetensors, torch) says so in words only."""
-    return any(
-        (isinstance(each, OSError) and each.errno in FULL) or os.strerror(errno.ENOSPC) in str(each)
-        for each in _chain(error)
-    )
-
-
 def _full_sentence(error: BaseException) -> str:
-    names = [each.filename for each in _chain(error) if isinstance(each, OSError) and each.filename]
+    names = [each.filename for each in causes(error) if isinstance(each, OSError) and each.filename]
     where = f"{names[0]}: " if names else ""
     return (
         f"{where}no space left on the disk; what is saved is whole: free some, and the same command continues"

@@ -47,9 +47,13 @@ class Checkpoints:
         aside, final = self.folder / f".{step:06d}.part", self.folder / f"{step:06d}"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
-        write_tensors(aside / "tensors.safetensors", tensors)
-        write_json(aside / "state.json", {**state, "sha256": sha256_of(aside / "tensors.safetensors")})
-        flush_folder(aside)
+        try:
+            write_tensors(aside / "tensors.safetensors", tensors)
+            write_json(aside / "state.json", {**state, "sha256": sha256_of(aside / "tensors.safetensors")})
+            flush_folder(aside)
+        except OSError:  # a full disk: the half of it takes room that others need
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
         if final.exists():
             shutil.rmtree(final)
         aside.rename(final)

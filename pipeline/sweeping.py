@@ -1,5 +1,6 @@
 """A sweep: search the weights, run the grid, skip what is done."""
 
+import errno
 import fcntl
 import json
 import os
@@ -111,6 +112,8 @@ def run_grid(sweeping: Sweeping, jobs: list[Job | Pretrain]) -> dict[str, dict[s
     def ended(key: str, answer: Any) -> None:
         if isinstance(answer, Failure):
             job, folder = by_id[key], sweeping.folder / key
+            if os.strerror(errno.ENOSPC) in answer.detail:  # of no cell: it ends the sweep
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
             status = "stopped" if answer.kind == "stopped" else "failed"
             answer = result_of(job, status, answer.reason, None, folder)
             folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from typing import Any
 from cluster.engine import PlainEngine, pick_device
 from cluster.space import Pruned
 from pipeline.cell import result_of, run_cell
+from pipeline.errors import is_full
 from pipeline.job import Job, Pretrain
 from pipeline.record import Place
 from pipeline.store import write_json
@@ -65,7 +66,7 @@ def attempt(
     rungs: tuple[int, ...] = (),
     report: Report = lambda step, scores: None,
 ) -> dict[str, Any]:
-    """Run the cell; an error becomes its result, and its traceback lies in log.txt."""
+    """Run the cell; an error becomes its result, and its traceback lies in log.txt. A full disk is raised."""
     folder = Path(payload["folder"])
     parent = Path(payload["parent"]) if payload.get("parent") else None
     place = Place(folder, Path(payload["cache"]), payload["tracker"], parent, payload.get("uri"))
@@ -76,6 +77,8 @@ def attempt(
     except Pruned:
         raise
     except Exception as error:
+        if is_full(error):  # not the cell's fault, and the next one would meet it too
+            raise
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "log.txt").write_text(traceback.format_exc(), encoding="utf-8")
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"

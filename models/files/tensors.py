@@ -43,13 +43,19 @@ def write_tensors(
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """The same for any bytes."""
+    """The same for any bytes. What a full disk took only half of is removed: its room is needed."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with aside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise OSError(
+            error.errno, error.strerror, str(path)
+        ) from error  # of a write it does not name the file
 
 
 def sha256_of(path: Path) -> str:

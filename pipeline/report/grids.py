@@ -58,7 +58,11 @@ def save(sheet: Image.Image, path: Path) -> None:
     note.add_text(ROWS_KEY, str(sheet.info.get(ROWS_KEY, "[]")))
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.aside")
-    sheet.save(aside, format="PNG", pnginfo=note, optimize=True)
+    try:
+        sheet.save(aside, format="PNG", pnginfo=note, optimize=True)
+    except OSError as error:  # a full disk, which does not say where
+        aside.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
     aside.replace(path)
 
 

@@ -39,9 +39,9 @@ class Lines:
                 rest = memoryview(data)
                 while rest:  # a raw write may be short
                     rest = rest[file.write(rest) :]
-            except OSError:
+            except OSError as error:
                 file.truncate(before)
-                raise
+                raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def truncate_after(self, step: int) -> int:
         """Drop lines of a later step than `step`, and unreadable ones. Returns how many lines remain.
