@@ -34,10 +34,8 @@ EXPERIMENT = "graft"
 PARENT_TAG = "mlflow.parentRunId"
 STATUS = {"done": "FINISHED", "stopped": "KILLED"}  # every other status of result.json is FAILED
 MOST_METRICS, MOST_PARAMS, LONGEST_PARAM = 1000, 100, 6000  # of one log_batch; longest value that is accepted
-PATIENCE, LITTLE_PATIENCE = (
-    15.0,
-    3.0,
-)  # seconds that `end` waits; the little one where a stop or a failure came before
+# Seconds that `end` waits; the little one where a stop or a failure came before.
+PATIENCE, LITTLE_PATIENCE = 15.0, 3.0
 
 Point = tuple[int, Mapping[str, float]]
 
@@ -108,10 +106,10 @@ class Mirror:
         """Send the numbers that are not there yet; times come from `seconds`, so a repetition is equal."""
         from mlflow.entities import Metric
 
-        batch = []
+        batch, seconds = [], run.seconds
         for step, values in points:
-            run.seconds = values.get("seconds", run.seconds)
-            time_ms = run.start + round(1000 * run.seconds)
+            seconds = values.get("seconds", seconds)
+            time_ms = run.start + round(1000 * seconds)
             for name, value in values.items():
                 metric = _metric_name(name)
                 if name != "seconds" and (metric, step) not in run.known:
@@ -120,6 +118,7 @@ class Mirror:
             part = batch[first : first + MOST_METRICS]
             self._client.log_batch(run.card.run_id, metrics=part)
             run.known |= {(metric.key, metric.step) for metric in part}
+        run.seconds = seconds  # not before: what is sent again after a lost answer has the same times
 
     def files(self, run: Run, paths: Iterable[Path]) -> None:
         """Copy files; each lies in the run where it lies in the run's folder."""
@@ -135,6 +134,7 @@ class Mirror:
         self.adopt(run)
         self.log(run, [(0, {f"final/{name}": value for name, value in summary.items()})])
         self.tag(run, {"graft.status": status, **({"graft.reason": reason} if reason else {})})
+        self._keep_one(run.card)
         final = STATUS.get(status, "FAILED")
         if run.status != final:
             self._client.set_terminated(run.card.run_id, final, _written(run.card.folder / "result.json"))
@@ -145,9 +145,7 @@ class Mirror:
 
         if card.uri != without_login(self.uri) or not card.key:
             return None
-        if not card.run_id:
-            found = self._client.search_runs([self._experiment_id()], f"tags.`graft.key` = '{card.key}'")
-            card.run_id = found[0].info.run_id if found else ""
+        self._keep_one(card)
         try:
             found = self._client.get_run(card.run_id) if card.run_id else None
         except MlflowException as error:
@@ -158,6 +156,14 @@ class Mirror:
             return None
         card.write()
         return found
+
+    def _keep_one(self, card: Card) -> None:
+        """Where the answer to a creation was lost, it was asked for again: one of the runs of this key stays."""
+        found = self._client.search_runs([self._experiment_id()], f"tags.`graft.key` = '{card.key}'")
+        ids = {run.info.run_id for run in found}
+        card.run_id = card.run_id or min(ids, default="")
+        for twin in ids - {card.run_id}:
+            self._client.delete_run(twin)
 
     def _create(self, card: Card, name: str, parent: Path | None) -> Any:
         card.uri, card.key, card.run_id, card.lines = without_login(self.uri), uuid.uuid4().hex, "", 0
@@ -170,27 +176,24 @@ class Mirror:
         return created
 
     def _experiment_id(self) -> str:
+        if not self._experiment:
+            name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+            found = self._client.get_experiment_by_name(name)
+            self._experiment = str(found.experiment_id) if found else self._new_experiment(name)
+        return self._experiment
+
+    def _new_experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
 
-        if self._experiment:
-            return self._experiment
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-        found = self._client.get_experiment_by_name(name)
-        if found is None:
-            place = None  # a server decides for itself
-            if self.uri.startswith("sqlite:///"):
-                place = (Path(self.uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri()
-            try:
-                return self._remember(self._client.create_experiment(name, artifact_location=place))
-            except MlflowException:  # another cell was quicker
-                found = self._client.get_experiment_by_name(name)
-                if found is None:
-                    raise
-        return self._remember(found.experiment_id)
-
-    def _remember(self, experiment: Any) -> str:
-        self._experiment = str(experiment)
-        return self._experiment
+        beside = Path(self.uri.removeprefix("sqlite:///")).parent / "mlartifacts"
+        place = beside.as_uri() if self.uri.startswith("sqlite:///") else None  # a server decides for itself
+        try:
+            return str(self._client.create_experiment(name, artifact_location=place))
+        except MlflowException:  # another cell was quicker
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return str(found.experiment_id)
 
     def _write_params(self, run_id: str, params: Mapping[str, object], there: Mapping[str, str]) -> None:
         """Params are write-once: a second value is refused by MLflow, so only missing ones are sent."""

@@ -78,7 +78,7 @@ def _cell(mirror: Mirror, folder: Path, parent: Path | None, sent: Completed) ->
     sent.runs += 1
     lines = jsonl.read(folder / "metrics.jsonl")
     result = _values(folder / "result.json")
-    position = _position(run, len(lines))
+    position = _position(run, lines)
     status = str(result.get("status", ""))
     if position < len(lines) or run.tags.get("graft.status", "") != status:
         mirror.recall(run)
@@ -86,7 +86,7 @@ def _cell(mirror: Mirror, folder: Path, parent: Path | None, sent: Completed) ->
         mirror.log(
             run, [(int(line["step"]), jsonl.flat(line)) for line in lines[position:] if "step" in line]
         )
-        mirror.tag(run, {LINES_TAG: str(len(lines))})
+        mirror.tag(run, {LINES_TAG: _mark(lines)})
         run.card.lines = len(lines)
         run.card.write()
         if status:
@@ -98,10 +98,15 @@ def _cell(mirror: Mirror, folder: Path, parent: Path | None, sent: Completed) ->
     sent.files += len(missing)
 
 
-def _position(run: Run, lines: int) -> int:
-    """How many lines need no look: what was noted here, if the server says the same."""
+def _position(run: Run, lines: list[dict[str, Any]]) -> int:
+    """How many lines need no look: what was noted here, if the server says the same of the same lines."""
     noted = run.card.lines
-    return noted if run.tags.get(LINES_TAG) == str(noted) and noted <= lines else 0
+    return noted if noted <= len(lines) and run.tags.get(LINES_TAG) == _mark(lines[:noted]) else 0
+
+
+def _mark(lines: list[dict[str, Any]]) -> str:
+    """How many lines, and their digest: a run that went on from an earlier step has written others."""
+    return f"{len(lines)} {hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:16]}"
 
 
 def _values(path: Path) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def test_a_sweep_killed_and_continued_and_synced_is_one_tree_of_runs_without_dou
 
     parent = MlflowTracker(sweep, uri, said.append)
     parent.begin("few", {"grid": {"method": ["rssa", "cdc"]}})
-    assert parent.ready(60)
+    assert parent.ready(300)  # the first use of a SQLite file migrates it
     first = MlflowTracker(cell, uri, said.append)
     first.begin(cell.name, {"method": "rssa", "weights": {"scc": 5.0}}, sweep)
     for step in (0, 10, 20):
