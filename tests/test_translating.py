@@ -1,4 +1,4 @@
-"""Translators from the command line: pictures in and out, other people's files, scores; on 32 px models."""
+"""Translators from the command line: pictures in and out, scores; on 32 px models."""
 
 import json
 import math
@@ -10,37 +10,19 @@ import pytest
 import torch
 from PIL import Image
 
-from models.files import read_tensors, write_tensors
-from models.stargan2 import FAN, Generator, Layout, MappingNetwork, StyleEncoder, he_initialised
 from pipeline import cli
 from pipeline.data.singles import fit_for_files, singles
 from pipeline.exporting import save_model
 from pipeline.guides import latents
-from pipeline.importing import read_released, write_imported, write_released
 from pipeline.opening import KINDS, open_any, open_model
-from pipeline.translation import Translation, load_translation
+from pipeline.translation import load_translation
 from pipeline.translation_sheets import alphas
 from tests.data.drawn import picture
 from tests.miniature import NETWORKS, trained_a_little
 from tests.tiny import make_source
+from tests.translators import NAMES, equal, pixels, sample, translator
 
-NAMES = ("cat", "dog", "wild")
 QUICK = ["translate.outputs=2", "translate.resamples=100"]
-
-
-def translator(high_pass: float = 0.0, fan: bool = False, seed: int = 0) -> Translation:
-    """Three domains at 32 px, as it were after some training."""
-    layout = Layout(domains=3, high_pass=high_pass, **NETWORKS["stargan2"])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        parts = [he_initialised(kind(layout)) for kind in (Generator, MappingNetwork, StyleEncoder)]
-        face = FAN() if fan else None
-    for number, part in enumerate(parts):
-        trained_a_little(part, number)
-        part.requires_grad_(False).eval()
-    if face is not None:
-        face.requires_grad_(False).eval()
-    return Translation(layout, NAMES, *parts, face, {"name": "tiny"})
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +48,6 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def inside(room, monkeypatch):
     monkeypatch.chdir(room)
-
-
-def sample(out: Path, *words: str, model: str = "model") -> int:
-    return cli.main(["sample", model, "--out", str(out), "--device", "cpu", *words])
-
-
-def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image).astype(int)
 
 
 def test_a_folder_becomes_a_file_for_each_source_target_and_code(tmp_path, capsys):
@@ -227,79 +200,6 @@ def test_a_model_of_any_kind_is_opened_by_what_its_card_says(tmp_path):
         open_any(str(tmp_path / "s"))
 
 
-def equal(a: Translation, b: Translation) -> bool:
-    ours, theirs = a.tensors(), b.tensors()
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
-
-
-@pytest.mark.parametrize(("high_pass", "fan"), [(0.0, False), (2.0, False), (1.0, True)])
-def test_a_released_file_comes_back_bit_by_bit(tmp_path, high_pass, fan):
-    model = translator(high_pass, fan)
-    file = write_released(model, tmp_path / "r")
-    assert file.name == "nets_ema.ckpt"
-    back = read_released(file, NAMES)
-    assert equal(model, back)
-    assert (back.layout, back.names) == (model.layout, list(NAMES))
-    again = load_translation(str(write_imported(back, tmp_path / "again")))
-    assert equal(model, again)
-    assert again.about["imported_from"] == "nets_ema.ckpt"
-
-
-def test_export_and_import_are_each_others_inverse(tmp_path, capsys):
-    file = tmp_path / "r" / "nets_ema.ckpt"
-    assert cli.main(["export", "model", str(file.parent), "--format", "released"]) == 0
-    said = capsys.readouterr().out
-    assert "cat,dog,wild (the file has no names" in said
-    assert "hidden_dim 10 (there: 512)" in said
-    found = torch.load(file, weights_only=True)
-    assert list(found) == ["generator", "mapping_network", "style_encoder"]
-    assert cli.main(["import", str(file), str(tmp_path / "m"), "--domains", ",".join(NAMES)]) == 0
-    said = capsys.readouterr().out
-    assert f"{tmp_path / 'm'}: StarGAN v2 at 32 px between cat, dog, wild" in said
-    assert "styles     6 long, from latents of 4" in said
-    assert "high-pass  none" in said
-    weights = [read_tensors(Path(where) / "model.safetensors") for where in ("model", str(tmp_path / "m"))]
-    assert weights[0].keys() == weights[1].keys()
-    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
-
-
-def test_import_takes_what_forks_and_old_files_have(tmp_path, capsys):
-    model = translator(1.0)
-    state = {name: part.state_dict() for name, part in model.parts().items()}
-    del state["generator"]["hpf.filter"]
-    wrapped = {name: {f"module.{key}": each for key, each in part.items()} for name, part in state.items()}
-    torch.save(wrapped, tmp_path / "100000_nets_ema.ckpt")
-    assert cli.main(["import", str(tmp_path / "100000_nets_ema.ckpt"), str(tmp_path / "m")]) == 0
-    assert "no face alignment network in the file" in capsys.readouterr().out
-    back = load_translation(str(tmp_path / "m"))
-    assert back.names == ["domain0", "domain1", "domain2"]
-    assert equal(model, back)
-    flat = {f"{name}.{key}": each for name, part in state.items() for key, each in part.items()}
-    write_tensors(tmp_path / "w.safetensors", flat)
-    assert equal(model, read_released(tmp_path / "w.safetensors", None))
-
-
-def test_import_refuses_what_runs_and_what_does_not_fit(tmp_path, capsys):
-    model = translator()
-    state = {name: part.state_dict() for name, part in model.parts().items()}
-    torch.save({**state, "generator": {}}, tmp_path / "a.ckpt")
-    torch.save({"generator": state["generator"]}, tmp_path / "b.ckpt")
-    state["generator"]["to_rgb.2.bias"] = torch.zeros(4)
-    torch.save(state, tmp_path / "c.ckpt")
-    torch.save({"generator": Path("x")}, tmp_path / "d.ckpt")
-    for name, said in (
-        ("a", "no generator in it"),
-        ("b", "no mapping_network in it, which a translator needs; it holds generator"),
-        ("c", "tensor to_rgb.2.bias is [4]"),
-        ("d", "refused: it asks to run pathlib"),
-    ):
-        assert cli.main(["import", str(tmp_path / f"{name}.ckpt"), str(tmp_path / "m")]) == 3
-        found = capsys.readouterr().err
-        assert f"{tmp_path / name}.ckpt: " in found
-        assert said in found
-    assert not (tmp_path / "m").exists()
-
-
 def test_evaluate_judges_a_translator_by_distance_diversity_and_what_is_kept(tmp_path, capsys):
     found = tmp_path / "e.json"
     words = ["evaluate", "model", "--heldout", "held", "--device", "cpu", "--json", str(found), *QUICK]
@@ -315,38 +215,6 @@ def test_evaluate_judges_a_translator_by_distance_diversity_and_what_is_kept(tmp
         assert score["low"] <= score["value"] <= score["high"]
         assert score["n"] == 18  # six pairs of three sources
         assert len(score["detail"]["parts"]) == 6
-
-
-def test_what_is_kept_is_nothing_lost_for_a_translator_that_changes_nothing():
-    from models.judges import find_eye
-    from pipeline.judging.kept import kept_scores
-    from pipeline.judging.settings import Translating
-
-    class Nothing:
-        names, latent_dim = ("a", "b"), 3
-
-        def encode(self, pictures):
-            return pictures
-
-        def latent_codes(self, z, target):
-            return z
-
-        def reference_codes(self, pictures, target):
-            return torch.zeros(len(pictures), 3)
-
-        def decode(self, encoded, codes):
-            return encoded
-
-    rng = torch.Generator().manual_seed(0)
-    held = {name: torch.randint(0, 256, (3, 3, 32, 32), generator=rng, dtype=torch.uint8) for name in "ab"}
-    settings = Translating(resamples=100, batch=2)
-    scores = {score.name: score for score in kept_scores(Nothing(), held, settings, find_eye([]))}
-    assert scores["cycle"].value == 0
-    assert scores["source_distance"].value == 0
-    from pipeline.judging.codes import noise
-
-    asked = [noise(2026, a, range(3), b, 1, 3).abs().mean() for a, b in (("a", "b"), ("b", "a"))]
-    assert scores["style_recovery"].value == pytest.approx(float(sum(asked) / 2))
 
 
 def test_a_run_is_opened_by_its_newest_checkpoint(tmp_path):

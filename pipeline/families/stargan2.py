@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from losses.diversity import distance_moments
 from models.files import read_tensors
-from models.files.pickled import read_pickled
+from models.files.pickled import read_pickled, state_dict_in
 from models.stargan2 import (
     FAN,
     Discriminator,
@@ -92,11 +92,7 @@ def face_network(where: str) -> FAN:
         return fan_of(read_tensors(path))
     found = read_pickled(path)
     own = found.get("fan", found)
-    return fan_of(
-        {key: value for key, value in own.items() if isinstance(value, Tensor)}
-        if isinstance(own, dict)
-        else {}
-    )
+    return fan_of(state_dict_in(own) if isinstance(own, dict) else {})
 
 
 def fresh_nets(job: Pretrain, method: Method, opened: Opened, device: torch.device) -> Nets:
