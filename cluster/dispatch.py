@@ -1,8 +1,8 @@
 """Many tasks over a few workers: the loop that is the same with Ray, with processes and with neither."""
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from cluster.tasks import Answer, Failure, OnResult, Payload, Task, termination_interrupts
@@ -15,11 +15,11 @@ MOVES = 3  # a task whose machine was lost starts again elsewhere, so many times
 class Crew(Protocol):
     """Workers, each busy with at most one task."""
 
-    def staff(self, wanted: int) -> None:
-        """Have up to `wanted` workers, as far as the machines go; they may still be on their way."""
+    def staff(self, keys: Sequence[str]) -> None:
+        """Have workers for these tasks, as far as the machines go; they may still be on their way."""
 
-    def free(self) -> int:
-        """How many workers could take a task now."""
+    def free(self, key: str) -> bool:
+        """Whether a worker could take this task now."""
 
     def hand(self, key: str, payload: Payload) -> None:
         """Give a task to a free worker."""
@@ -47,7 +47,7 @@ def dispatch(
     Ctrl-C and SIGTERM: busy workers are interrupted, get LAST_WORDS seconds, and what they answer goes to
     `on_result`; tasks not begun are not answered; then KeyboardInterrupt is raised.
     """
-    waiting = deque(tasks)
+    waiting = list(tasks)
     running: dict[str, Payload] = {}
     tries: Counter[str] = Counter()
     done: dict[str, Answer] = {}
@@ -61,9 +61,11 @@ def dispatch(
     with termination_interrupts():
         try:
             while waiting or running:
-                crew.staff(len(waiting) + len(running))
-                while waiting and crew.free():
-                    key, payload = waiting.popleft()
+                crew.staff([*running, *(key for key, _ in waiting)])
+                for key, payload in [task for task in waiting if crew.free(task[0])]:
+                    if not crew.free(key):
+                        continue
+                    waiting.remove((key, payload))
                     running[key] = payload
                     tries[key] += 1
                     crew.hand(key, payload)

@@ -3,33 +3,18 @@
 import contextlib
 import logging
 import os
-import signal
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
+from cluster.actors import RayCrew
 from cluster.dispatch import Crew, dispatch
 from cluster.errors import MachineError
 from cluster.local import HereCrew, ProcessCrew
 from cluster.ray_settings import check_reachable, settle_variables
-from cluster.tasks import (
-    Answer,
-    Failure,
-    OnResult,
-    Payload,
-    Run,
-    Share,
-    Task,
-    attempt,
-    one_line,
-    own_cpus,
-    settle_in,
-    termination_interrupts,
-)
+from cluster.tasks import Answer, OnResult, Run, Share, Task, one_line, own_cpus
 
 Backend = Literal["ray", "processes", "here"]
 OBJECT_STORE = 128 * 2**20  # bytes; tasks and results are small dictionaries, pictures go through files
-FALSE_STARTS = 3  # workers that do not start, in a row, until the run gives up
 
 
 def run_many(
@@ -37,6 +22,7 @@ def run_many(
     tasks: Iterable[Task],
     *,
     share: Share,
+    shares: Mapping[str, Share] | None = None,
     on_result: OnResult,
     address: str | None = None,
     backend: Backend = "ray",
@@ -49,6 +35,8 @@ def run_many(
     run: a callable of a module that workers can import, payload -> dict. It may meet KeyboardInterrupt
         (the whole run stops): it has ten seconds to save. Workers are kept, so it must not leave state
         behind; their folder need not be the driver's, so paths in the payload should be absolute.
+        With share.workers > 1 see cluster.workers.on_workers: each worker calls it.
+    share: what a task may use; shares: by id, where one may use something else.
     on_result: called here with (id, result or Failure) as each ends, in any order.
     address: a Ray cluster to join; without it, RAY_ADDRESS; without that a Ray of our own, on loopback.
     local: CPUs to count on this machine, where it is used alone; None: as many as this process may use.
@@ -62,12 +50,22 @@ def run_many(
         raise ValueError("two tasks have the same id")
     if not listed:
         return {}
+    own = {key: (shares or {}).get(key, share) for key, _ in listed}
     if backend == "ray":
         with joined(address, local) as ray:
-            crew: Crew = _RayCrew(ray, run, share)
-            return dispatch(crew, listed, on_result=on_result, tick=tick, retries=retries)
-    crew = HereCrew(run) if backend == "here" else ProcessCrew(run, share, local)
-    return dispatch(crew, listed, on_result=on_result, tick=tick, retries=retries)
+            return dispatch(RayCrew(ray, run, own), listed, on_result=on_result, tick=tick, retries=retries)
+    for each in own.values():
+        if each.workers > 1:
+            raise MachineError(
+                f"a task asks for {each}, and backend: {backend} gives each task one process; use backend: ray, or "
+                f"start it by itself, by torchrun with --nproc-per-node {each.workers}"
+            )
+    answers: dict[str, Answer] = {}
+    for each in dict.fromkeys(own.values()):  # without Ray nobody counts what different tasks hold together
+        crew: Crew = HereCrew(run) if backend == "here" else ProcessCrew(run, each, local)
+        alike = [(key, payload) for key, payload in listed if own[key] == each]
+        answers |= dispatch(crew, alike, on_result=on_result, tick=tick, retries=retries)
+    return answers
 
 
 @contextlib.contextmanager
@@ -147,153 +145,3 @@ def _join(ray: Any, address: str, quiet: dict[str, Any]) -> None:
             f"no Ray cluster could be joined at {address} ({one_line(error)}); check that it runs there and, "
             "if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
         ) from error
-
-
-class _Worker:
-    """The actor: one process on some machine, one task at a time, in its main thread."""
-
-    def __init__(self, run: Run, threads: int) -> None:
-        settle_in(threads)
-        self.run = run
-
-    def hello(self) -> tuple[int, str]:
-        """Process id and Ray's id of the machine."""
-        import ray
-
-        return os.getpid(), ray.get_runtime_context().get_node_id()
-
-    def work(self, payload: Payload) -> Answer:
-        """The answer to one task."""
-        with termination_interrupts():
-            return attempt(self.run, payload)
-
-
-@dataclass
-class _Member:
-    actor: Any
-    ref: Any  # of the hello, then of the task; None while free
-    pid: int | None = None
-    node: str = ""
-    key: str | None = None
-
-
-class _RayCrew:
-    """One actor a slot, kept for many tasks. One that was asked for may have to wait for its resources."""
-
-    def __init__(self, ray: Any, run: Run, share: Share) -> None:
-        self.ray = ray
-        self.run = run
-        self.share = share
-        self.members: list[_Member] = []
-        self.false_starts = 0
-        self.make = self.ray.remote(_Worker).options(
-            num_cpus=share.cpus,
-            num_gpus=share.gpus,
-            max_restarts=0,
-            runtime_env={"env_vars": share.environment()},
-        )
-        if not self._slots():
-            sizes = [f"{cpus:g} CPUs and {gpus:g} GPUs" for _, cpus, gpus in self._machines()]
-            raise MachineError(
-                f"a task asks for {share}, but no machine of this Ray has that ({', '.join(sizes)}); "
-                "change what a task may use"
-            )
-
-    def _machines(self) -> list[tuple[str, float, float]]:
-        alive = [node for node in self.ray.nodes() if node["Alive"]]
-        sizes = [(node["NodeID"], node["Resources"]) for node in alive]
-        return [(name, size.get("CPU", 0.0), size.get("GPU", 0.0)) for name, size in sizes]
-
-    def _slots(self) -> int:
-        return sum(self.share.fits(cpus, gpus) for _, cpus, gpus in self._machines())
-
-    def staff(self, wanted: int) -> None:
-        """See Crew.staff. Counts the machines anew each time it is short: they come and go."""
-        if len(self.members) >= wanted:
-            return
-        for _ in range(min(wanted, self._slots()) - len(self.members)):
-            actor = self.make.remote(self.run, self.share.threads)
-            self.members.append(_Member(actor, actor.hello.remote()))
-
-    def free(self) -> int:
-        """See Crew.free."""
-        return sum(member.ref is None for member in self.members)
-
-    def hand(self, key: str, payload: Payload) -> None:
-        """See Crew.hand."""
-        member = next(member for member in self.members if member.ref is None)
-        member.key, member.ref = key, member.actor.work.remote(payload)
-
-    def answers(self, seconds: float) -> list[tuple[str, Answer]]:
-        """See Crew.answers."""
-        refs = {member.ref: member for member in self.members if member.ref is not None}
-        ready, _ = self.ray.wait(list(refs), timeout=seconds)
-        found = []
-        for ref in ready:
-            member = refs[ref]
-            member.ref = None
-            if member.pid is None:
-                self._welcome(member, ref)
-                continue
-            assert member.key is not None
-            found.append((member.key, self._answer(member, ref)))
-            member.key = None
-        return found
-
-    def _welcome(self, member: _Member, ref: Any) -> None:
-        try:
-            member.pid, member.node = self.ray.get(ref)
-            self.false_starts = 0
-        except self.ray.exceptions.RayError as error:
-            self.members.remove(member)
-            self.false_starts += 1
-            if self.false_starts >= FALSE_STARTS:
-                cause = str(error).strip().splitlines()[-1]
-                raise MachineError(f"{FALSE_STARTS} workers in a row did not start ({cause})") from error
-
-    def _answer(self, member: _Member, ref: Any) -> Answer:
-        errors = self.ray.exceptions
-        try:
-            answer: Answer = self.ray.get(ref)
-            return answer
-        except (errors.RayActorError, errors.WorkerCrashedError, errors.OutOfMemoryError) as error:
-            self.members.remove(member)
-            if member.node not in [name for name, _, _ in self._machines()]:
-                return Failure("its machine was lost", "lost")
-            return Failure(_death(error), "died", str(error))
-        except errors.RayError as error:
-            return Failure(one_line(error), "raised", str(error))
-
-    def interrupt(self) -> None:
-        """See Crew.interrupt: a SIGTERM to each busy worker, on whatever machine it is."""
-        for member in self.members:
-            if member.key is not None and member.pid is not None:
-                terminate(self.ray, member.pid, member.node)
-
-    def close(self) -> None:
-        """See Crew.close."""
-        for member in self.members:
-            self.ray.kill(member.actor)
-        self.members.clear()
-
-
-def terminate(ray: Any, pid: int, node: str) -> None:
-    """SIGTERM to a process of ours on the machine that Ray calls `node`; it may be gone already."""
-    if node == ray.get_runtime_context().get_node_id():
-        _terminate(pid)
-        return
-    affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
-    elsewhere = ray.remote(_terminate).options(num_cpus=0, max_retries=0, scheduling_strategy=affinity)
-    elsewhere.remote(pid)
-
-
-def _terminate(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-
-
-def _death(error: Exception) -> str:
-    """One line from Ray's page. It does not learn the signal; its own memory monitor it names."""
-    if "memory monitor" in str(error) or "running low on memory" in str(error):
-        return "worker died (its machine ran low on memory)"
-    return "worker died (killed or crashed; out of memory, perhaps)"

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -37,12 +37,12 @@ class HereCrew:
         self.given: list[tuple[str, Payload]] = []
         self.stopped: list[tuple[str, Answer]] = []
 
-    def staff(self, wanted: int) -> None:
+    def staff(self, keys: Sequence[str]) -> None:
         """See Crew.staff."""
 
-    def free(self) -> int:
+    def free(self, key: str) -> bool:
         """See Crew.free."""
-        return 1 - len(self.given)
+        return not self.given
 
     def hand(self, key: str, payload: Payload) -> None:
         """See Crew.hand."""
@@ -90,11 +90,11 @@ class ProcessCrew:
             )
         self.members: list[_Member] = []
 
-    def staff(self, wanted: int) -> None:
+    def staff(self, keys: Sequence[str]) -> None:
         """See Crew.staff."""
         taken = {member.slot for member in self.members}
         for slot in [slot for slot in range(self.slots) if slot not in taken]:
-            if len(self.members) >= wanted:
+            if len(self.members) >= len(keys):
                 return
             self.members.append(self._start(slot))
 
@@ -118,9 +118,9 @@ class ProcessCrew:
             picked = self.gpus[slot * whole : (slot + 1) * whole]
         return {"CUDA_VISIBLE_DEVICES": ",".join(picked)}
 
-    def free(self) -> int:
+    def free(self, key: str) -> bool:
         """See Crew.free. A process that is still starting may have its task already: the pipe holds it."""
-        return sum(member.key is None for member in self.members)
+        return any(member.key is None for member in self.members)
 
     def hand(self, key: str, payload: Payload) -> None:
         """See Crew.hand."""

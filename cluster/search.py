@@ -5,19 +5,22 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from cluster.actors import slots_of, terminate
 from cluster.conversation import Conversation, outcome
 from cluster.dispatch import LAST_WORDS, Beat
-from cluster.fleet import joined, terminate
+from cluster.fleet import joined
 from cluster.search_alone import search_here
 from cluster.space import (
     FACTOR,
     Goal,
     Mode,
     Names,
+    Report,
     SearchRun,
     Space,
     Trial,
@@ -26,7 +29,7 @@ from cluster.space import (
     distributions,
     ranked,
 )
-from cluster.tasks import Payload, Share, settle_in, termination_interrupts
+from cluster.tasks import Answer, Payload, Share, settle_in, termination_interrupts
 
 SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the trials' own files are the record
@@ -80,9 +83,11 @@ def search(
     count = trials - len(goal.finished)
     if count <= 0:
         return ranked(goal.finished, goal)
-    with _settings(), joined(address, local):
+    with _settings(), joined(address, local) as ray:
+        slots = slots_of(ray, share)
         watch = _watcher(score_name, on_trial, Beat(tick))
-        _fit(_trainable(run, share, goal), _proposals(space, goal), watch, goal, count, storage, retries)
+        trainable = _trainable(run, share, goal)
+        _fit(trainable, _proposals(space, goal), watch, goal, (count, slots), storage, retries)
         return ranked(goal.finished + watch.ended, goal)
 
 
@@ -102,8 +107,15 @@ def _settings() -> Iterator[None]:
 
 
 def _fit(
-    trainable: Any, proposals: Any, watch: Any, goal: Goal, count: int, storage: Path, retries: int
+    trainable: Any,
+    proposals: Any,
+    watch: Any,
+    goal: Goal,
+    counts: tuple[int, int],
+    storage: Path,
+    retries: int,
 ) -> None:
+    """counts: trials in all, and at once: Tune does not see what the workers of a trial hold."""
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
 
@@ -118,7 +130,11 @@ def _fit(
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            num_samples=count, search_alg=proposals, scheduler=halving, reuse_actors=True
+            num_samples=counts[0],
+            max_concurrent_trials=counts[1],
+            search_alg=proposals,
+            scheduler=halving,
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name="tune",
@@ -191,7 +207,8 @@ def _trainable(run: SearchRun, share: Share, goal: Goal) -> Any:
 
         def _begin(self, config: dict[str, Any]) -> None:
             self.greeted = False
-            self.talk = Conversation(run, {**goal.payload, **config}, goal)
+            ranks = run if share.workers == 1 else partial(_on_workers, run, share)
+            self.talk = Conversation(ranks, {**goal.payload, **config}, goal)
 
         def _leave(self, number: int, frame: FrameType | None) -> None:
             self.talk.end()
@@ -212,7 +229,16 @@ def _trainable(run: SearchRun, share: Share, goal: Goal) -> Any:
         def cleanup(self) -> None:
             self.talk.end()
 
-    return tune.with_resources(OneTrial, {"cpu": share.cpus, "gpu": share.gpus})
+    if share.workers == 1:
+        return tune.with_resources(OneTrial, {"cpu": share.cpus, "gpu": share.gpus})
+    # Tune refuses a trial that holds nothing, and any part of a CPU could be the one that its workers wait for.
+    return tune.with_resources(OneTrial, tune.PlacementGroupFactory([{"memory": 1}]))
+
+
+def _on_workers(run: SearchRun, share: Share, payload: Payload, report: Report) -> Answer:
+    from cluster.workers import on_workers  # Ray Train takes seconds to import
+
+    return on_workers(run, payload, share, report)
 
 
 def _node() -> str:

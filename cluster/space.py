@@ -20,7 +20,7 @@ Space = Mapping[str, Mapping[str, Sequence[Any]]]
 Values = dict[str, Any]
 Mode = Literal["min", "max"]
 Report = Callable[[int, Mapping[str, float]], None]
-SearchRun = Callable[[Payload, Report], Result]
+SearchRun = Callable[[Payload, Report], Answer]
 
 WORST = 1e30  # a failed trial's score for the proposer: finite, since ASHA takes percentiles
 FACTOR = 2  # of the trials that reach a rung, one in so many goes on

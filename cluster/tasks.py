@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -21,25 +21,37 @@ Task = tuple[str, Payload]
 
 @dataclass(frozen=True)
 class Share:
-    """What one task may use: CPUs and GPUs, fractions allowed (0.5 GPU: two tasks on one)."""
+    """What one task may use: so many workers, each with CPUs and GPUs, fractions allowed (0.5 GPU: two on one).
+
+    own_threads: threads that a worker computes with; 0: as many as its whole CPUs, at least 1.
+    """
 
     cpus: float = 1.0
     gpus: float = 0.0
+    workers: int = 1
+    own_threads: int = 0
 
     def __post_init__(self) -> None:
         if min(self.cpus, self.gpus) < 0 or not (self.cpus or self.gpus):
             raise MachineError(f"a task cannot use {self}; cpus and gpus are >= 0, and one of them above 0")
+        if self.workers < 1 or self.own_threads < 0:
+            raise MachineError(f"a task cannot have {self.workers} workers of {self.own_threads} threads")
 
     def __str__(self) -> str:
-        return f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
+        each = f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
+        return each if self.workers == 1 else f"{self.workers} workers of {each} each"
 
     @property
     def threads(self) -> int:
         """Threads that a worker may compute with, >= 1."""
-        return max(1, int(self.cpus))
+        return self.own_threads or max(1, int(self.cpus))
+
+    def slots(self, machines: Iterable[tuple[float, float]]) -> int:
+        """How many such tasks machines of these CPUs and GPUs run at once; workers may lie on several."""
+        return sum(self.fits(cpus, gpus) for cpus, gpus in machines) // self.workers
 
     def fits(self, cpus: float, gpus: float) -> int:
-        """How many such tasks one machine of this size runs at once; a fraction never spans two GPUs."""
+        """How many such workers one machine of this size runs at once; a fraction never spans two GPUs."""
         slots = math.inf
         if self.cpus:
             slots = _floor(cpus / self.cpus)
@@ -77,7 +89,7 @@ Answer = Result | Failure
 OnResult = Callable[[str, Answer], None]
 
 
-def attempt(run: Run, payload: Payload) -> Answer:
+def attempt(run: Callable[[Payload], Answer], payload: Payload) -> Answer:
     """The result of `run`, or why there is none. An interrupt counts as stopped."""
     try:
         return run(payload)
@@ -113,6 +125,14 @@ def termination_interrupts() -> Iterator[None]:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+_TOLD = threading.Event()
+
+
+def told_to_stop() -> threading.Event:
+    """Set once this process's task is to save and stop, where no signal can say so: it is not in the main thread."""
+    return _TOLD
 
 
 def settle_in(threads: int) -> None:

@@ -11,6 +11,7 @@ from pipeline.explain import explain
 from pipeline.job import Job, Pretrain, digest_of, inside, last_part
 from pipeline.methods import METHODS, PRETRAINING
 from pipeline.methods.settings import Frozen, value
+from pipeline.resources import Resources
 
 
 class Score(Frozen):
@@ -68,6 +69,12 @@ class Sweep(Frozen):
     search: Search | None = None
     score: Score = Score()
     share: Share = Share()
+    resources: Resources | None = value(
+        None, "what runs every cell, in place of share's cpus and gpus", "Graft"
+    )
+    resources_of: dict[str, Resources] = value(
+        {}, "method, or name of a row -> what runs its cells instead", "Graft"
+    )
     tracker: Literal["mlflow", "none"] = value("mlflow", "where runs are mirrored", "Graft")
     export: Literal["best", "none"] = value("best", "export the best cell", "Graft")
 
@@ -98,6 +105,11 @@ class Sweep(Frozen):
         ]
         values["variant"] = " ".join([values["method"], *more]) if more else ""
         return type(self.base).model_validate(values)
+
+    def used_by(self, job: "Job | Pretrain") -> Resources:
+        """What runs a job: the resources of its row, else of its method, else those of all."""
+        all_others = self.resources or Resources(cpus=self.share.cpus, gpus=self.share.gpus)
+        return self.resources_of.get(job.variant) or self.resources_of.get(job.method) or all_others
 
     def space_of(self, job: "Job | Pretrain") -> dict[str, dict[str, Any]]:
         """What is searched for a job: the space of its row, else of its method, else nothing."""

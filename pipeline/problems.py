@@ -18,6 +18,7 @@ from pipeline.load import source_folder
 from pipeline.methods import METHODS, PRETRAINING, Entry
 from pipeline.nearest import did_you_mean, nearest
 from pipeline.read import Problem
+from pipeline.shares import resource_problems
 
 RANGES = ("log", "uniform", "choice")
 
@@ -148,8 +149,12 @@ def sweep_problems(sweep: Sweep) -> Iterator[Problem]:
         return
     found = [problem for cell in cells for problem in _cell_problems(sweep, cell)]
     yield from found
-    if not found and sweep.search is not None:
-        yield from _search_problems(sweep.search, [sweep.job_of(cell) for cell in cells])
+    if found:
+        return
+    jobs = [sweep.job_of(cell) for cell in cells]
+    yield from resource_problems(sweep, jobs)
+    if sweep.search is not None:
+        yield from _search_problems(sweep.search, jobs)
 
 
 def _front(place: str) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from pipeline.errors import CONFIG, ENVIRONMENT, GraftError
 from pipeline.grid import Sweep
 from pipeline.job import Job, Pretrain, digest_of
 from pipeline.problems import problems
+from pipeline.resources import applied
 from pipeline.store import read_json, write_json
 from pipeline.task import job_from, run_payload, run_trial
 
@@ -50,6 +51,7 @@ class Sweeping:
             "uri": self.uri,
             "parent": str(self.folder),
             "device": self.device,
+            "resources": self.sweep.used_by(job).model_dump(),
             "here": str(Path.cwd()),
         }
 
@@ -58,9 +60,10 @@ class Sweeping:
         searched = self.sweep.search is None or (self.folder / "search" / "chosen.json").is_file()
         return nullcontext() if searched or self.sweep.share.backend != "ray" else joined()
 
-    @property
-    def share(self) -> Share:
-        return Share(self.sweep.share.cpus, self.sweep.share.gpus)
+    def share_of(self, job: Job | Pretrain) -> Share:
+        """What a job's trial may use."""
+        used = self.sweep.used_by(job)
+        return Share(used.cpus, used.gpus, used.workers, used.threads)
 
 
 @contextmanager
@@ -95,7 +98,7 @@ def jobs_of(sweep: Sweep, chosen: Chosen | None = None) -> list[Job | Pretrain]:
             raise GraftError(f"grid: the cell {json.dumps(cell)} cannot be: {said}", CONFIG) from error
         for problem in problems(job):
             raise GraftError(f"grid: the cell {json.dumps(cell)}: {problem.key}: {problem.sentence}", CONFIG)
-        jobs.append(job)
+        jobs.append(applied(job, sweep.used_by(job)))
     if not jobs:
         raise GraftError("grid: there is no cell in it; exclude takes all of them away", CONFIG)
     return list({job.id: job for job in jobs}.values())
@@ -123,7 +126,8 @@ def run_grid(sweeping: Sweeping, jobs: list[Job | Pretrain]) -> dict[str, dict[s
     run_many(
         run_payload,
         [(job.id, sweeping.payload(job, sweeping.folder / job.id)) for job in waiting],
-        share=sweeping.share,
+        share=sweeping.share_of(jobs[0]),
+        shares={job.id: sweeping.share_of(job) for job in waiting},
         on_result=ended,
         backend=sweeping.sweep.share.backend,
         tick=sweeping.tick,
@@ -181,7 +185,7 @@ def _search_group(
             seed=settings.seed,
             mode="max",
             score_name="score",
-            share=sweeping.share,
+            share=sweeping.share_of(tried),
             rungs=rungs,
             storage=Path(storage),
             on_trial=keep,

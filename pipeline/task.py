@@ -1,24 +1,28 @@
 """One cell as a worker runs it: plain values in, a result out, every failure told with its reason."""
 
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, chdir, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, chdir, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cluster.engine import PlainEngine, pick_device
+from cluster.engine import Engine, PlainEngine, open_engine, pick_device
+from cluster.errors import MachineError
 from cluster.space import Pruned
 from pipeline.cell import result_of, run_cell
 from pipeline.errors import is_full
 from pipeline.job import Job, Pretrain
 from pipeline.record import Place
+from pipeline.resources import Resources
 from pipeline.store import write_json
 
 Report = Callable[[int, dict[str, float]], None]
 
 
 def run_payload(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """A cell of the grid. payload: kind (Job or Pretrain), job (its values), folder, cache, tracker, uri, parent, here.
+    """A cell of the grid. payload: kind (Job or Pretrain), job (its values), folder, cache, tracker, uri, parent,
+    device, resources, here.
 
     Its paths are absolute; those in the job may be relative to the folder `here`, where the command was given.
     """
@@ -66,25 +70,46 @@ def attempt(
     rungs: tuple[int, ...] = (),
     report: Report = lambda step, scores: None,
 ) -> dict[str, Any]:
-    """Run the cell; an error becomes its result, and its traceback lies in log.txt. A full disk is raised."""
+    """Run the cell; an error becomes its result, and its traceback lies in log.txt. A full disk is raised.
+
+    On one of several workers errors are raised too: the others wait for this one, and must hear of it.
+    """
     folder = Path(payload["folder"])
     parent = Path(payload["parent"]) if payload.get("parent") else None
     place = Place(folder, Path(payload["cache"]), payload["tracker"], parent, payload.get("uri"))
+    used = Resources.model_validate(payload["resources"])
+    place = replace(place, resources=used)
     try:
-        with _standing_in(Path(payload["here"])):
-            engine = PlainEngine(pick_device(payload["device"]))
+        with _standing_in(Path(payload["here"])), _opened(payload["device"], used) as engine:
             return run_cell(job, place, engine, rungs, report)
     except Pruned:
         raise
     except Exception as error:
         if is_full(error):  # not the cell's fault, and the next one would meet it too
             raise
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "log.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        lost = used.workers > 1 and isinstance(error, MachineError)  # another worker is gone: all start anew
+        if not lost:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "log.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        if used.workers > 1:
+            raise
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
         result = result_of(job, "failed", reason, None, folder)
         write_json(folder / "result.json", result)
         return result
+
+
+@contextmanager
+def _opened(device: str, used: Resources) -> Iterator[Engine]:
+    """The engine of this process: one rank of many only where the cell has several workers."""
+    if used.workers == 1:
+        yield PlainEngine(pick_device(device))
+        return
+    engine = open_engine(device, engine=used.engine, zero=used.zero)
+    try:
+        yield engine
+    finally:
+        engine.close()
 
 
 def _standing_in(folder: Path) -> AbstractContextManager[None]:

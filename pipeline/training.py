@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from cluster.tasks import told_to_stop
 from pipeline.agreement import agree
 from pipeline.job import Every
 from pipeline.store import Checkpoints
@@ -122,10 +123,10 @@ class Run:
 
 @contextmanager
 def asked_to_stop() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set, so that a step is never cut in two."""
+    """An event that SIGINT and SIGTERM set, so that a step is never cut in two; in a thread, told_to_stop's."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield event
+        yield told_to_stop()
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
