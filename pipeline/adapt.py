@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.cli import arguments, resources_option, run
+from pipeline.keeping import disk, in_store, mirror_option
 
 EXAMPLE = "python -m pipeline.adapt configs/adapt_lorelei.yaml method=rssa steps=200"
 
@@ -13,8 +14,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("config", nargs="?", help="a YAML file: configs/adapt_*.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values over those of the file")
     parser.add_argument(
-        "--runs", default="runs/adapt", type=Path, help="folder of cells (default: runs/adapt)"
+        "--runs", default="runs/adapt", type=disk, help="folder of cells (default: runs/adapt)"
     )
+    mirror_option(parser)
     resources_option(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--tracker", default="mlflow", choices=["mlflow", "none"], help="default: mlflow")
@@ -47,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = given.runs / job.id
     if engine.rank == 0 and finished(folder) is None:
         look_at_inputs([job])
-    place = Place(folder, given.runs / "cache", given.tracker, resources=used)
+    store = in_store(given.mirror, job.id)
+    place = Place(folder, given.runs / "cache", given.tracker, store=store, resources=used)
     try:
         if engine.rank == 0:
             from pipeline.methods import METHODS

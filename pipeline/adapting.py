@@ -74,7 +74,7 @@ def train_and_judge(
             tracker.log(step, {f"score/{name}": value for name, value in scores.items()})
             report(step, scores)
 
-    run = Run(place.folder, trainer, tracker, job.every, job.steps, job.batch, sample, at_step)
+    run = Run(place.folder, trainer, tracker, job.every, job.steps, job.batch, sample, at_step, place.saved)
     run.checksum_every = place.resources.checksum_every
     run.resume()
     run.go()

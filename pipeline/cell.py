@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from cluster.engine import Engine
 from pipeline import adapting, pretraining
 from pipeline.job import Job, Pretrain
 from pipeline.judging.evaluator import Judgement
+from pipeline.mirror import Mirror
 from pipeline.record import Place, settle_machine
 from pipeline.store import read_json, write_json
 from pipeline.tracking import jsonl
@@ -42,6 +44,11 @@ def run_cell(
     rungs: steps after which the cell is also judged in between; `report` gets those scores and may raise to end it.
     A run that diverges or runs out of memory gives a result that says so; other errors are the caller's.
     """
+    mirror = Mirror(place.folder, place.store if engine.rank == 0 else None)
+    place = replace(place, saved=mirror.saved)
+    if place.store is not None:
+        mirror.take()
+        engine.barrier()  # the others find what rank 0 has taken
     earlier = finished(place.folder)
     if earlier is not None:
         return earlier
@@ -60,6 +67,7 @@ def run_cell(
     except BaseException as error:
         if not out_of_memory(error):
             tracker.end("stopped" if isinstance(error, KeyboardInterrupt) else "failed", {}, str(error))
+            mirror.close(whole=False)
             raise
         status, reason = "out of memory", str(error).split("\n")[0] or "the system gives no more"
     finally:
@@ -68,6 +76,7 @@ def run_cell(
     if engine.rank == 0:
         write_json(place.folder / "result.json", result)
     tracker.end(status, summary(result), reason)
+    mirror.close(whole=status in FINAL)
     engine.barrier()
     return result
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cli import arguments, resources_option, run
+from pipeline.keeping import disk, in_store, mirror_option
 
 EXAMPLE = "python -m pipeline.pretrain configs/pretrain_personas.yaml steps=200"
 
@@ -13,10 +14,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments("pretrain", EXAMPLE)
     parser.add_argument("config", nargs="?", help="a YAML file: configs/pretrain_*.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values over those of the file")
-    parser.add_argument("--runs", default="runs", type=Path, help="folder of runs (default: runs)")
+    parser.add_argument("--runs", default="runs", type=disk, help="folder of runs (default: runs)")
     parser.add_argument(
-        "--exports", default="exports", type=Path, help="folder of exports (default: exports)"
+        "--exports", default="exports", type=Path, help="folder of exports (also s3://...; default: exports)"
     )
+    mirror_option(parser)
     resources_option(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--tracker", default="mlflow", choices=["mlflow", "none"], help="default: mlflow")
@@ -48,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = given.runs / job.id
     if engine.rank == 0 and finished(folder) is None:
         FAMILIES[job.method].open(job)  # a bad file is named before anything is written
-    place = Place(folder, given.runs / "cache", given.tracker, resources=used)
+    store = in_store(given.mirror, job.id)
+    place = Place(folder, given.runs / "cache", given.tracker, store=store, resources=used)
     try:
         if engine.rank != 0:
             result = run_cell(job, place, engine)

@@ -59,7 +59,7 @@ def train_and_judge(
 
     parts = place.resources.accumulate
     trainer = Trainer(method, nets, draws_of(job, opened, engine, parts), engine, parts, job.precision)
-    run = Run(place.folder, trainer, tracker, job.every, job.steps, job.batch, sample, at_step)
+    run = Run(place.folder, trainer, tracker, job.every, job.steps, job.batch, sample, at_step, place.saved)
     run.checksum_every = place.resources.checksum_every
     run.resume()
     run.go()

@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,18 @@ from pipeline.store import write_json
 
 @dataclass(frozen=True)
 class Place:
-    """Where a cell lies and who watches: its folder, the sweep's cache, the mirror, the sweep's folder."""
+    """Where a cell lies and who watches: its folder, the sweep's cache, the mirror, the sweep's folder.
+
+    store: the address of its copy in an S3 store; saved: who is told of every whole checkpoint.
+    """
 
     folder: Path
     cache: Path
     tracker: str = "none"
     parent: Path | None = None
     uri: str | None = None
+    store: str | None = None
+    saved: Callable[[int, Path], None] = lambda step, checkpoint: None
     resources: Resources = field(default_factory=Resources)
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.cli import arguments, run
+from pipeline.keeping import absolute, disk, in_store, mirror_option
 
 EXAMPLE = "python -m pipeline.sweep configs/sweep_rssa.yaml grid.seed=[0,1]"
 
@@ -16,9 +17,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("config", nargs="?", help="a YAML file: configs/sweep_*.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values over those of the file")
     parser.add_argument(
-        "--runs", type=Path, help="folder of runs (default: runs; in a Ray job: ~/graft/runs)"
+        "--runs", type=disk, help="folder of runs (default: runs; in a Ray job: ~/graft/runs)"
     )
-    parser.add_argument("--exports", type=Path, help="folder of exports (default: exports, beside runs)")
+    parser.add_argument(
+        "--exports", type=Path, help="folder of exports (also s3://...; default: beside runs)"
+    )
+    mirror_option(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument(
         "--explain", metavar="KEY", help="say what a key means, its range, default and source"
@@ -38,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sweep = read(given.config, given.overrides, Sweep, sweep_problems)
     look_at_inputs(sweep.job_of(cell) for cell in sweep.cells())
     runs = (given.runs or default_runs()).absolute()
-    return run_sweep(sweep, runs, (given.exports or runs.parent / "exports").absolute(), given.device)
+    exports = absolute(given.exports or runs.parent / "exports")
+    return run_sweep(sweep, runs, exports, given.device, in_store(given.mirror, sweep.name))
 
 
 def default_runs() -> Path:
@@ -46,8 +51,14 @@ def default_runs() -> Path:
     return Path.home() / "graft" / "runs" if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else Path("runs")
 
 
-def run_sweep(sweep: "Sweep", runs: Path, exports: Path, device: str) -> int:  # type: ignore[name-defined]  # noqa: F821
-    """Search, grid, table, report, export; returns the exit code."""
+def run_sweep(
+    sweep: "Sweep",  # type: ignore[name-defined]  # noqa: F821
+    runs: Path,
+    exports: Path,
+    device: str,
+    store: str | None = None,
+) -> int:
+    """Search, grid, table, report, export; returns the exit code. store: the address of the sweep's copy."""
     import yaml
     from rich.console import Console
 
@@ -71,7 +82,7 @@ def run_sweep(sweep: "Sweep", runs: Path, exports: Path, device: str) -> int:  #
             print(entry_of(first).table(first.method_settings()).table(), end="\n\n")
         tracker = TRACKERS[sweep.tracker](folder, uri)
         tracker.begin(sweep.name, {"cells": len(jobs), "grid": sweep.grid})
-        sweeping = Sweeping(sweep, folder, uri, device)
+        sweeping = Sweeping(sweep, folder, uri, device, store)
         with sweeping.one_ray():
             jobs = jobs_of(sweep, run_search(sweeping, partial(console.print, soft_wrap=True)))
             with Progress([CellView(job.id, folder / job.id, job.steps) for job in jobs]) as progress:

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cluster.fleet import joined, run_many
+from cluster.objects import url_of
 from cluster.search import search
 from cluster.space import Trial
 from cluster.tasks import Failure, Share
@@ -22,6 +23,7 @@ from pipeline.cell import finished, result_of
 from pipeline.errors import CONFIG, ENVIRONMENT, GraftError
 from pipeline.grid import Sweep
 from pipeline.job import Job, Pretrain, digest_of
+from pipeline.mirror import put_ledgers, take_ledgers
 from pipeline.problems import problems
 from pipeline.resources import applied
 from pipeline.store import read_json, write_json
@@ -38,6 +40,7 @@ class Sweeping:
     folder: Path
     uri: str | None
     device: str
+    store: str | None = None
     tick: Callable[[], None] = field(default=lambda: None)
 
     def payload(self, job: Job | Pretrain, folder: Path) -> dict[str, Any]:
@@ -53,6 +56,7 @@ class Sweeping:
             "device": self.device,
             "resources": self.sweep.used_by(job).model_dump(),
             "here": str(Path.cwd()),
+            "store": self.store and url_of(self.store, job.id),
         }
 
     def one_ray(self) -> AbstractContextManager[Any]:
@@ -140,7 +144,9 @@ def run_search(sweeping: Sweeping, say: Callable[[str], None]) -> Chosen:
     settings = sweeping.sweep.search
     if settings is None:
         return {}
-    sweep = sweeping.sweep
+    sweep, ledgers = sweeping.sweep, sweeping.store and url_of(sweeping.store, "search")
+    if ledgers:
+        take_ledgers(sweeping.folder / "search", ledgers)
     groups = {sweep.group_of(job): job for job in jobs_of(sweep) if sweep.space_of(job)}
     chosen: Chosen = {}
     for name, job in groups.items():
@@ -154,6 +160,8 @@ def run_search(sweeping: Sweeping, say: Callable[[str], None]) -> Chosen:
         words = ", ".join(f"{key} {number:.4g}" for key, number in chosen[name].items())
         say(f"search of {name}: {len(done)} of {len(trials)} trials to the end; chosen {words}")
     write_json(sweeping.folder / "search" / "chosen.json", chosen)
+    if ledgers:
+        put_ledgers(sweeping.folder / "search", ledgers)
     return chosen
 
 
@@ -176,7 +184,7 @@ def _search_group(
 
     say(f"search of {name}: {settings.trials} trials of {settings.steps} steps")
     payload = sweeping.payload(tried, folder)
-    payload |= {"rungs": rungs, "score": score}
+    payload |= {"rungs": rungs, "score": score, "store": None}  # of trials the ledger alone is kept
     with tempfile.TemporaryDirectory(prefix="graft-search-") as storage:  # Tune pickles: never among the runs
         return search(
             run_trial,

@@ -76,7 +76,9 @@ def attempt(
     """
     folder = Path(payload["folder"])
     parent = Path(payload["parent"]) if payload.get("parent") else None
-    place = Place(folder, Path(payload["cache"]), payload["tracker"], parent, payload.get("uri"))
+    place = Place(
+        folder, Path(payload["cache"]), payload["tracker"], parent, payload.get("uri"), payload.get("store")
+    )
     used = Resources.model_validate(payload["resources"])
     place = replace(place, resources=used)
     try:

@@ -36,6 +36,7 @@ class Run:
     sample: Callable[[int], Path | None]
     at_step: Callable[[int], None] = lambda step: None
     checksum_every: int = field(default=0, kw_only=True)
+    saved: Callable[[int, Path], None] = lambda step, checkpoint: None
 
     def __post_init__(self) -> None:
         self.lines = Lines(self.folder / "metrics.jsonl")
@@ -117,7 +118,8 @@ class Run:
         trainer, state, tensors = self.trainer, self.trainer.state(), self.trainer.nets.state()
         agree(tensors, trainer.engine, trainer.step_number)
         if self.leads:
-            self.checkpoints.save(trainer.step_number, tensors, state)
+            path = self.checkpoints.save(trainer.step_number, tensors, state)
+            self.saved(self.trainer.step_number, path)
         self.trainer.engine.barrier()
 
 

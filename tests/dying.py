@@ -73,10 +73,40 @@ def dies_at_rename(name: str) -> None:
     Path.replace = watched(Path.replace)  # type: ignore[method-assign]
 
 
+def dies_at_put(name: str) -> None:
+    """Before a file whose address ends so is put into an S3 store."""
+    from pipeline import mirror
+
+    put = mirror.put_file
+
+    def watched(path: Path, where: str | Path) -> None:
+        if str(where).endswith(name):
+            die()
+        put(path, where)
+
+    mirror.put_file = watched
+
+
+def dies_after_put(name: str) -> None:
+    """As soon as it is there."""
+    from pipeline import mirror
+
+    put = mirror.put_file
+
+    def watched(path: Path, where: str | Path) -> None:
+        put(path, where)
+        if str(where).endswith(name):
+            die()
+
+    mirror.put_file = watched
+
+
 WAYS: dict[str, Callable[[Any], None]] = {
     "step": dies_in_step,
     "flush": dies_in_flush,
     "rename": dies_at_rename,
+    "put": dies_at_put,
+    "was put": dies_after_put,
 }
 
 
