@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -62,8 +61,3 @@ def without_cost(value: Any) -> Any:
 def leftovers(folder: Path) -> list[str]:
     """Files that were written aside and never got their name."""
     return [str(path.relative_to(folder)) for path in folder.rglob("*.part") if path.is_file()]
-
-
-def listed(environment: dict[str, str]) -> dict[str, str]:
-    """This process's environment with others' values."""
-    return os.environ | environment

@@ -8,9 +8,9 @@ import pytest
 SEED = int(os.environ.get("GRAFT_FAULTS_SEED", "0"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def rng(request: pytest.FixtureRequest) -> random.Random:
-    """Chance of a test file, which depends on the seed and on its name alone."""
+    """Chance of one test, which depends on the seed and on its name alone: not on what else is run."""
     return random.Random(f"{SEED} {request.node.name}")
 
 
