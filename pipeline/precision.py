@@ -32,9 +32,13 @@ def widened(found: Any) -> Any:
     return found.float() if isinstance(found, Tensor) and found.dtype in HALVES else found
 
 
-def look_at_precision(precision: str, device: torch.device) -> None:
-    """GraftError for bf16 on a CPU that has no instructions for it: there it is 30 to 80 times slower than fp32."""
-    if precision == "bf16" and device.type == "cpu" and not computes_bf16():
+def look_at_precision(precision: str, device: torch.device, able: bool | None = None) -> None:
+    """GraftError for bf16 on a CPU that has no instructions for it: there it is 30 to 80 times slower than fp32.
+
+    able: whether the CPU has them; None: asked of this one.
+    """
+    able = computes_bf16() if able is None else able
+    if precision == "bf16" and device.type == "cpu" and not able:
         raise GraftError(
             "precision: bf16 on a CPU without instructions for it (AVX-512 BF16 or AMX) is 30 to 80 times slower than "
             "fp32; set precision: fp32, or use a GPU",
