@@ -22,22 +22,22 @@ OWN_PICTURES = {"pretrain_dcgan_mnist.yaml", "pretrain_bicycle_emoji.yaml"}
 ELSEWHERE = {"eye.yaml"}  # read, and tested, with the benchmark that trains the small eye
 ELSEWHERE |= {"launcher.yaml", "rayjob.yaml"}  # not ours to read: tests/cluster/test_manifests.py
 CONFIGS = sorted(
-    str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml") if path.name not in ELSEWHERE
+    str(path.relative_to(ROOT))
+    for path in (ROOT / "configs").rglob("*.yaml")
+    if path.name not in ELSEWHERE and path.parent.name != "resources"  # tests/pipeline/test_resources.py
 )
 
 
 def kind_of(name: str) -> str:
-    if Path(name).parent.name == "resources":
-        return "Resources"
     kinds = [kind for prefix, kind in KINDS.items() if Path(name).name.startswith(prefix)]
     assert len(kinds) == 1, f"{name}: begin its name with one of {', '.join(KINDS)}, so that it is tested"
     return kinds[0]
 
 
 def model_of(kind: str) -> type[BaseModel]:
-    from pipeline import grid, resources  # loads torch
+    from pipeline import grid  # loads torch
 
-    model: type[BaseModel] = getattr(resources if kind == "Resources" else grid, kind)
+    model: type[BaseModel] = getattr(grid, kind)
     return model
 
 
