@@ -18,7 +18,7 @@ from tests.sweeps import read as read_json
 from tests.tiny import make_tiny
 
 STEPS, KILLED_AFTER = 24, 6
-JOB = {"steps": STEPS, "every": {"log": 1, "sample": STEPS, "save": 2}}
+JOB = {"steps": STEPS, "batch": 4, "every": {"log": 1, "sample": STEPS, "save": 2}}
 GRID = {"method": ["tgan", "cdc"], "seed": [0]}
 PAIR = {"resources": {"workers": 2, "cpus": 1}, "resources_of": {"cdc": {"cpus": 0.5, "threads": 1}}}
 

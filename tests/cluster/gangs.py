@@ -10,7 +10,7 @@ from typing import Any
 from cluster.engine import Engine, open_engine
 from cluster.space import Report
 from cluster.tasks import told_to_stop
-from tests.cluster.toys import toy, wait_for
+from tests.cluster.toys import toy
 
 
 def gang(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def travel(engine: Engine, folder: Path) -> dict[str, Any]:
     engine.barrier()
     if not again:
         (folder / "begun").touch()
-        wait_for(folder / "never")
+        assert not told_to_stop().wait(300), "nothing went"
     return {"again": again}
 
 
@@ -99,7 +99,7 @@ def until_told(engine: Engine, folder: Path) -> dict[str, Any]:
     """Rank 0 waits for the word to stop, saves, and both leave as a training does."""
     if engine.rank == 0:
         (folder / "begun").touch()
-        assert told_to_stop().wait(60)
+        assert told_to_stop().wait(300)
         (folder / "checkpoint").touch()
     engine.barrier()
     raise KeyboardInterrupt
