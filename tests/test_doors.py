@@ -23,6 +23,7 @@ from pipeline import cli, sweep
 from pipeline.exporting import save_model
 from pipeline.load import Model
 from pipeline.translation import Translation
+from tests.translators import class_model, drit_model, pair_model
 
 ROOT = Path(__file__).parents[1]
 SHAPE = Shape(32, {4: 8, 8: 8, 16: 8, 32: 8}, 16, 2)
@@ -94,6 +95,9 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_pictures(room)
     write_models(room)
     write_translator(room)
+    save_model(class_model(), room / "classes")
+    save_model(pair_model(), room / "paired")
+    save_model(drit_model(), room / "drit")
     configs = {
         "a": CELL,
         "p": PRETRAIN,
