@@ -13,6 +13,7 @@ from pipeline import adapting, pretraining
 from pipeline.job import Job, Pretrain
 from pipeline.judging.evaluator import Judgement
 from pipeline.mirror import Mirror
+from pipeline.precision import look_at_precision
 from pipeline.record import Place, settle_machine
 from pipeline.store import read_json, write_json
 from pipeline.tracking import jsonl
@@ -53,6 +54,7 @@ def run_cell(
     if earlier is not None:
         return earlier
     settle_machine(engine.device)
+    look_at_precision(job.precision, engine.device)
     began = time.perf_counter()
     status, reason, judged = "done", None, None
     before = spent(place.folder)

@@ -104,7 +104,9 @@ class Sweep(Frozen):
             if key not in ("method", "target", "train", "shots", "seed")
         ]
         values["variant"] = " ".join([values["method"], *more]) if more else ""
-        return type(self.base).model_validate(values)
+        job = type(self.base).model_validate(values)
+        precision = self.used_by(job).precision
+        return job if precision is None else job.model_copy(update={"precision": precision})
 
     def used_by(self, job: "Job | Pretrain") -> Resources:
         """What runs a job: the resources of its row, else of its method, else those of all."""
@@ -144,6 +146,8 @@ def explained(model: type[Job | Pretrain | Sweep], key: str, first: str = "") ->
     """
     if model is Sweep and key.split(".")[0] not in Sweep.model_fields:
         model = Job
+    if key.startswith("resources.") and model is not Sweep:
+        return explain(Resources, key.removeprefix("resources."))
     table = PRETRAINING if model is Pretrain or key.startswith("pretrain.") else METHODS
     order = sorted(table, key=lambda name: name != first)
     prefix = ("pretrain." if key.startswith("pretrain.") else "job.") if model is Sweep else ""

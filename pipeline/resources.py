@@ -5,6 +5,7 @@ numbers up to rounding. Precision is the exception. bf16 changes the numbers, so
 id then says so.
 """
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -162,6 +163,12 @@ def read_resources(name: str | None, overrides: Sequence[str]) -> Resources:
         known = sorted(each.stem for each in CONFIGS.glob("*.yaml"))
         raise GraftError(f"--resources {name}: no such file in {CONFIGS}{did_you_mean(name, known)}")
     return read(named if named.is_file() else name, keys, Resources)
+
+
+def as_override(name: str | None) -> list[str]:
+    """`--resources` of a sweep as the first of its overrides, which later ones change key by key."""
+    said = {} if name is None else read_resources(name, []).model_dump(exclude_unset=True)
+    return [f"resources={json.dumps(said)}"] if said else []
 
 
 def parted(overrides: Sequence[str]) -> tuple[list[str], list[str]]:

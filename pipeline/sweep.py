@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from pipeline.cli import arguments, run
+from pipeline.cli import arguments, resources_option, run
 from pipeline.keeping import absolute, disk, in_store, mirror_option
 
 EXAMPLE = "python -m pipeline.sweep configs/sweep_rssa.yaml grid.seed=[0,1]"
@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--exports", type=Path, help="folder of exports (also s3://...; default: beside runs)"
     )
     mirror_option(parser)
+    resources_option(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument(
         "--explain", metavar="KEY", help="say what a key means, its range, default and source"
@@ -38,8 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pipeline.inputs import look_at_inputs
     from pipeline.problems import sweep_problems
     from pipeline.read import read
+    from pipeline.resources import as_override
 
-    sweep = read(given.config, given.overrides, Sweep, sweep_problems)
+    sweep = read(given.config, [*as_override(given.resources), *given.overrides], Sweep, sweep_problems)
     look_at_inputs(sweep.job_of(cell) for cell in sweep.cells())
     runs = (given.runs or default_runs()).absolute()
     exports = absolute(given.exports or runs.parent / "exports")
