@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.methods import METHODS
 from pipeline.tracking import jsonl
+from tests.data import drawn
 from tests.tiny import JUDGE, Tiny
 
 ROOT = Path(__file__).parents[1]
@@ -20,7 +21,8 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 KILLED, STOPPED = -signal.SIGKILL, 130
 STEPS, SAVE = 8, 3
 EVERY = {"log": 1, "sample": 4, "save": SAVE}
-CELLS = [*METHODS, "pretrain"]
+PRETRAINED = ("pretrain", "stargan2")
+CELLS = [*METHODS, *PRETRAINED]
 SHORT: dict[str, dict[str, int]] = {"rssa": {"inversion_steps": 3}}
 
 # One after the other in the same folder, each met by the run that goes on after the one before.
@@ -37,6 +39,8 @@ DEATHS: list[dict[str, Any]] = [
 # RSSA dies of all of these; the others, which share every line of this with it, of those that touch their state.
 BETWEEN, UNWRITTEN = DEATHS[3], DEATHS[7]
 OWN = {"tgan": [BETWEEN], "rssa": DEATHS, "pretrain": [BETWEEN, UNWRITTEN]}
+OWN["stargan2"] = [DEATHS[1], BETWEEN, DEATHS[4], DEATHS[5]]
+SIZES = {"size": 32, "base": 256, "widest": 12, "style_dim": 6, "latent_dim": 4, "hidden_dim": 10}
 
 
 def config(path: Path, tiny: Tiny, name: str, steps: int, **every: int) -> Path:
@@ -51,10 +55,21 @@ def config(path: Path, tiny: Tiny, name: str, steps: int, **every: int) -> Path:
         }
         values = {"name": "tiny", "train": str(tiny.target), "network": network, "judge": JUDGE}
         values |= {"batch": 2, "settings": {"stddev_group": 2, "path_every": 2, "r1_every": 2}}
+    elif name == "stargan2":
+        values = {"name": "pets", "method": name, "train": str(pets(path.parent / "pets")), "network": SIZES}
+        values |= {"batch": 2, "translate": {"resamples": 100, "outputs": 2}}
     else:
         values = tiny.job(method=name)
         values["settings"] = {"stddev_group": 2, "path_every": 2, "r1_every": 4, **SHORT.get(name, {})}
     path.write_text(json.dumps({**values, "steps": steps, "every": intervals}))
+    return path
+
+
+def pets(path: Path) -> Path:
+    """Pictures of two domains, to train on and held out."""
+    for split, count in (("train", 8), ("test", 6)):
+        for number, domain in enumerate(("cats", "dogs")):
+            drawn.folder(path / split / domain, count + number, 32)
     return path
 
 
@@ -63,7 +78,7 @@ def command(config: Path, name: str, runs: Path) -> tuple[str, list[str]]:
     shared = [str(config), "--runs", str(runs), "--device", "cpu", "--tracker", "none"]
     return (
         ("pretrain", [*shared, "--exports", str(runs / "exports")])
-        if name == "pretrain"
+        if name in PRETRAINED
         else ("adapt", shared)
     )
 
@@ -78,7 +93,7 @@ def dying(folder: Path, plan: list[dict[str, Any]]) -> list[int]:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=580,
     )
     assert done.returncode == 0, done.stderr
     statuses: list[int] = json.loads((folder / "answers.json").read_text())
@@ -142,7 +157,8 @@ def test_kill_9_at_any_point_and_the_same_command_ends_as_the_calm_run(runs: Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CELLS)
 def test_the_calm_run_wrote_every_step_once_and_kept_two_checkpoints(runs: Path, name: str) -> None:
-    assert [line["step"] for line in numbers(runs / name / "calm")] == list(range(1, STEPS + 1))
+    lines = [line["step"] for line in numbers(runs / name / "calm") if "terms" in line]
+    assert lines == list(range(1, STEPS + 1))
     kept = sorted(path.name for path in (runs / name / "calm").rglob("checkpoints/*"))
     assert kept == ["000006", "000008"]
 
