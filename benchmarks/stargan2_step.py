@@ -30,8 +30,8 @@ FORMS = ("ours", "unfolded", "literal")
 
 
 def asked() -> Pretrain:
-    """The committed config."""
-    return read(CONFIG, [], Pretrain)
+    """The committed config's networks and batch, with the published optimisers."""
+    return read(CONFIG, [], Pretrain).model_copy(update={"settings": {}})
 
 
 def our_trainer(folded: bool = True) -> Trainer:
