@@ -1,6 +1,6 @@
 """Equal work or no number: losses and gradients of two trainers in float64, row by row."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -29,7 +29,7 @@ class Witness(PlainEngine):
     def __post_init__(self) -> None:
         super().__init__(CPU)
 
-    def sync(self, gradients: list[Tensor]) -> bool:
+    def sync(self, gradients: list[Tensor], names: Sequence[str] = ()) -> bool:
         """Note the gradients by name."""
         assert self.trainer is not None
         self.seen = {

@@ -4,7 +4,7 @@ The released form runs under our table, phase by phase: same schedule, same draw
 only the way of computing differs. `n` inverted pictures, `L` style layers, `D` style dimension.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -30,6 +30,7 @@ from pipeline.phase import Method, Phase, Tensors
 from pipeline.trainer import Trainer
 
 SHOTS = 10
+STEPS = 1000  # of a run, which no row of these tables looks at
 CPU = torch.device("cpu")
 
 
@@ -50,7 +51,7 @@ class Work:
 
     @property
     def settings(self) -> StepSettings:
-        return resolved(self.entry, self.profile, {}, {}, SHOTS)
+        return resolved(self.entry, self.profile, {}, {}, SHOTS, STEPS)
 
     def table(self) -> Method:
         """The method, without averages unless asked for."""
@@ -114,7 +115,7 @@ class LiteralNets(Nets):
 class TrustingEngine(PlainEngine):
     """No look at the gradients: the releases take none."""
 
-    def sync(self, gradients: list[Tensor]) -> bool:
+    def sync(self, gradients: list[Tensor], names: Sequence[str] = ()) -> bool:
         """True."""
         return True
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,10 @@ class Poisoned:
     def backward(self, loss: Tensor) -> None:
         self.engine.backward(loss * torch.nan if self._now("loss") else loss)
 
-    def sync(self, gradients: list[Tensor]) -> bool:
+    def sync(self, gradients: list[Tensor], names: Sequence[str] = ()) -> bool:
         if self._now("gradient"):
             gradients[0].view(-1)[0] = torch.nan
-        return self.engine.sync(gradients)
+        return self.engine.sync(gradients, names)
 
     def _now(self, where: str) -> bool:
         return self.on and self.where == where and self.engine.rank == 1
