@@ -45,7 +45,9 @@ def refusal(name: str, engine: Engine) -> str:
 def through_a_checkpoint(name: str, state: dict[str, Tensor], engine: Engine) -> dict[str, Tensor]:
     """One step after a fresh trainer has loaded `state`, which was saved after STEPS."""
     trainer = made(name, engine)
-    trainer.nets.load(state)
+    trainer.nets.load(
+        {key: value.clone() for key, value in state.items()}
+    )  # moments are taken over, not copied
     trainer.step_number = STEPS
     return kept(trainer, 1)
 
