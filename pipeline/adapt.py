@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.cli import arguments, resources_option, run
 from pipeline.keeping import disk, in_store, mirror_option
 
+if TYPE_CHECKING:
+    from argparse import Namespace
+
 EXAMPLE = "python -m pipeline.adapt configs/adapt_lorelei.yaml method=rssa steps=200"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def _given(argv: Sequence[str] | None) -> "Namespace":
     parser = arguments("adapt", EXAMPLE)
     parser.add_argument("config", nargs="?", help="a YAML file: configs/adapt_*.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values over those of the file")
@@ -26,6 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_intermixed_args(argv)
     if given.config is None and given.explain is None:
         parser.error("the following arguments are required: config")
+    return given
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    given = _given(argv)
     from pipeline.grid import explained
     from pipeline.job import Job
     from pipeline.problems import problems

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic.fields import FieldInfo
 
 from pipeline.explain import explain
@@ -51,6 +51,13 @@ class Share(Frozen):
     cpus: float = value(1.0, "CPUs, also as a fraction", "Graft", low=0.1)
     gpus: float = value(0.0, "GPUs, also as a fraction", "Graft", low=0)
     backend: Literal["ray", "processes", "here"] = value("ray", "who runs the cells", "Graft")
+
+    @field_validator("gpus")
+    @classmethod
+    def _of_one_or_whole(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError(f"{gpus:g} is neither a fraction of one GPU nor a whole number of them")
+        return gpus
 
 
 class Sweep(Frozen):

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.cli import arguments, resources_option, run
 from pipeline.keeping import disk, in_store, mirror_option
 
+if TYPE_CHECKING:
+    from argparse import Namespace
+
 EXAMPLE = "python -m pipeline.pretrain configs/pretrain_personas.yaml steps=200"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def _given(argv: Sequence[str] | None) -> "Namespace":
     parser = arguments("pretrain", EXAMPLE)
     parser.add_argument("config", nargs="?", help="a YAML file: configs/pretrain_*.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values over those of the file")
@@ -28,6 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_intermixed_args(argv)
     if given.config is None and given.explain is None:
         parser.error("the following arguments are required: config")
+    return given
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    given = _given(argv)
     from pipeline.grid import explained
     from pipeline.job import Pretrain
 

@@ -11,6 +11,7 @@ from pipeline.exporting import write_export
 from pipeline.families import FAMILIES, Opened
 from pipeline.job import Pretrain
 from pipeline.judging.evaluator import Judgement
+from pipeline.nets import Nets
 from pipeline.pictures import write_rows
 from pipeline.record import Place, begin
 from pipeline.tracking.trackers import Tracker
@@ -63,8 +64,14 @@ def train_and_judge(
     run.checksum_every = place.resources.checksum_every
     run.resume()
     run.go()
-    if engine.rank != 0:
-        return None
+    return judged_and_written(job, place, nets, opened, engine) if engine.rank == 0 else None
+
+
+def judged_and_written(
+    job: Pretrain, place: Place, nets: Nets, opened: Opened, engine: Engine
+) -> Judgement | None:
+    """The judgement of the last step; the model is written with it."""
+    family = FAMILIES[job.method]
     judgement = family.scores(job, nets, opened, engine.device)
     about = about_source(job, job.steps, opened)
     if judgement is not None:

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-from pydantic import ValidationError
-
 from pipeline.errors import GraftError
 from pipeline.grid import Sweep
 from pipeline.job import Job, Pretrain
@@ -21,11 +19,7 @@ def resource_problems(sweep: Sweep, jobs: Sequence[Job | Pretrain]) -> Iterator[
                 f"resources_of.{name}",
                 f"'resources_of.{name}': no cell of the grid has this method{did_you_mean(name, rows)}",
             )
-    try:
-        found = {job.id: (_place(sweep, job), sweep.used_by(job), job) for job in jobs}
-    except ValidationError as error:  # of share alone, where there are no resources
-        yield Problem("share", f"'share': {error.errors()[0]['msg'].removeprefix('Value error, ')}")
-        return
+    found = {job.id: (_place(sweep, job), sweep.used_by(job), job) for job in jobs}
     for place, used, job in found.values():
         yield from _cannot_be(sweep, place, used, job)
 

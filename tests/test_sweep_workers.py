@@ -91,7 +91,7 @@ def test_its_table_is_whole(both: Both) -> None:
             {"resources": {"workers": 2, "engine": "deepspeed"}},
             r"was not shown to be exact in the workers of a sweep",
         ),
-        ({"share": {"gpus": 1.5}}, r"'share': gpus: 1.5 is neither a fraction of one GPU nor a whole number"),
+        ({"share": {"gpus": 1.5}}, r"'share.gpus': 1.5 is neither a fraction of one GPU nor a whole number"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_starts(

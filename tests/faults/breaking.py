@@ -12,6 +12,7 @@ import resource
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,10 @@ def nan_in_gradient(calls: list[int]) -> None:
     """One element of the gradients that are looked at in these calls, counted from 0, is not a number."""
     sync, count = PlainEngine.sync, iter(range(1 << 30))
 
-    def poisoned(engine: PlainEngine, gradients: list[Tensor]) -> bool:
+    def poisoned(engine: PlainEngine, gradients: list[Tensor], names: Sequence[str] = ()) -> bool:
         if next(count) in calls:
             gradients[-1].view(-1)[-1] = torch.nan
-        return sync(engine, gradients)
+        return sync(engine, gradients, names)
 
     PlainEngine.sync = poisoned  # type: ignore[method-assign]
 

@@ -64,7 +64,7 @@ def test_losses_read_at_least_float32() -> None:
 
 def test_bf16_is_in_the_id_and_fp32_is_not() -> None:
     for name in ("cdc", "stargan2"):
-        job = miniature.job_of(name, batch=4)
+        job = miniature.job_of(name, batch=8)
         assert applied(job, Resources(precision="fp32")).id == job.id
         assert applied(job, Resources(workers=2, accumulate=1)).id == job.id
         changed = applied(job, Resources(precision="bf16"))
