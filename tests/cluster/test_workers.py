@@ -1,7 +1,9 @@
 """Tasks on several workers at once, through Ray Train: what they hold, and what holds when one is lost."""
 
 import json
-import signal
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ import pytest
 from cluster.errors import MachineError
 from cluster.fleet import run_many
 from cluster.search import search
-from cluster.tasks import Failure, Share
+from cluster.tasks import Share
 from tests.cluster.gangs import any_task, hill
 
+REPO = Path(__file__).parents[2]
 PAIR = Share(cpus=1, workers=2)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -79,19 +82,19 @@ def test_a_bug_on_one_rank_is_told_once_and_not_tried_again(ray_of_two: None, tm
     assert len(list((tmp_path / "bug").glob("try-1-*"))) == 1
 
 
-def test_an_interrupt_reaches_rank_0_and_all_save(ray_of_two: None, tmp_path: Path) -> None:
-    heard: dict[str, Any] = {}
-    sent: list[signal.Signals] = []
-
-    def interrupt_once_begun() -> None:
-        if (tmp_path / "a" / "begun").exists() and not sent:
-            sent.append(signal.SIGTERM)
-            signal.raise_signal(signal.SIGTERM)
-
-    with pytest.raises(KeyboardInterrupt):
-        fleet({"a": of(tmp_path / "a", "wait")}, on_result=heard.__setitem__, tick=interrupt_once_begun)
-    assert (tmp_path / "a" / "checkpoint").exists()
-    assert heard["a"] == Failure("stopped", "stopped")
+def test_an_interrupt_reaches_rank_0_and_all_save(tmp_path: Path) -> None:
+    """In a process of its own, as it ends a run and the Ray below it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, str(REPO / "tests" / "cluster" / "interrupted.py"), str(tmp_path)],
+        env=kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"a": ["stopped", "stopped"]}
+    assert (tmp_path / "checkpoint").exists()
 
 
 def test_a_trial_of_a_search_may_have_workers_too(ray_of_two: None, tmp_path: Path) -> None:
