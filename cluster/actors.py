@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from cluster.tasks import (
     termination_interrupts,
 )
 
+UNSURE = 15.0  # seconds in which Ray surely hears that a machine is gone; it looks every few
 FALSE_STARTS = 3  # workers that do not start, in a row, until the run gives up
 
 
@@ -143,11 +145,21 @@ class RayCrew:
             return answer
         except (errors.RayActorError, errors.WorkerCrashedError, errors.OutOfMemoryError) as error:
             self.members.remove(member)
-            if member.node not in machines(self.ray):
+            # "Unavailable": nobody answers, and Ray has not found out yet whether the whole machine is gone.
+            if self._lost(member.node, UNSURE if isinstance(error, errors.ActorUnavailableError) else 0.0):
                 return Failure("its machine was lost", "lost")
             return Failure(_death(error), "died", str(error))
         except errors.RayError as error:
             return Failure(one_line(error), "raised", str(error))
+
+    def _lost(self, node: str, seconds: float) -> bool:
+        """Whether a machine is gone, or is seen to be within so many seconds."""
+        deadline = time.monotonic() + seconds
+        while node in machines(self.ray):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.2)
+        return True
 
     def interrupt(self) -> None:
         """See Crew.interrupt: a SIGTERM to each busy worker, on whatever machine it is."""
