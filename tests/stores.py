@@ -12,7 +12,10 @@ from urllib.parse import unquote
 
 from moto.server import ThreadedMotoServer
 
+from cluster.download import Limits
+
 BUCKET = "graft"
+SHORT = Limits(connect=1.0, read=0.5, tries=3, pause=0.01)  # a test does not wait as people do
 EXPIRED = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"""
 BUSY = b"""<?xml version="1.0" encoding="UTF-8"?>

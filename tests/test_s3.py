@@ -1,64 +1,25 @@
 """s3:// wherever a path may stand, and a run that outlives its disk: over HTTP, with a store that misbehaves."""
 
-import json
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from cluster import download
-from cluster.download import Limits
-from cluster.objects import exists, listing, put_bytes, put_file, put_folder
-from models.files import sha256_of
+from cluster.objects import exists, put_bytes, put_file, put_folder
 from pipeline import cli
 from pipeline.data.fewshot import few_shots
 from pipeline.data.held import Held, open_set
 from pipeline.data.pack import Choices, pack
 from pipeline.data.streamed import Streamed
 from pipeline.load import load_model
-from pipeline.mirror import Mirror
-from pipeline.store import Checkpoints
 from tests.data.drawn import folder
-from tests.stores import BUCKET, Fault, Store, running_store, under, wait_for
-from tests.test_resume import KILLED, config, numbers, result_files, scores
+from tests.stores import BUCKET, Fault
+from tests.test_resume import config
 from tests.tiny import Tiny
 
 ROOT = Path(__file__).parents[1]
-SHORT = Limits(connect=1.0, read=0.5, tries=3, pause=0.01)
 STEPS = 8
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Store]:
-    with running_store() as store:
-        yield store
-
-
-@pytest.fixture
-def store(running: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
-    """The store without faults, short limits, and a cache of the test's own."""
-    running.faults.clear()
-    running.asked.clear()
-    for name in [name for name in os.environ if name.startswith(("AWS_", "GRAFT_"))]:
-        monkeypatch.delenv(name)
-    for name, value in running.environment().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("GRAFT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(download, "LIMITS", SHORT)
-    monkeypatch.chdir(tmp_path)
-    return running
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    """The address of a folder that no other test uses."""
-    return f"s3://{BUCKET}/{abs(hash(request.node.nodeid))}"
 
 
 @pytest.fixture(scope="module")
@@ -200,121 +161,3 @@ def test_what_is_wrong_with_a_store_is_one_sentence_and_its_exit_code(
     assert (code, "ExpiredToken: The provided token has expired" in sentence) == (5, True)
     assert said(f"target={name}/none")[0] == 5
     assert not (tmp_path / "runs").exists()
-
-
-def checkpoints(folder: Path, step: int) -> Path:
-    return Checkpoints(folder / "checkpoints").save(
-        step, {"x": torch.full((3,), float(step))}, {"step": step}
-    )
-
-
-def there(where: str) -> list[str]:
-    return [one.name for one in listing(where)]
-
-
-def test_a_store_that_fails_is_warned_of_once_and_gets_the_next_checkpoint(store, name, tmp_path, capsys):
-    cell = tmp_path / "cell"
-    cell.mkdir()
-    (cell / "metrics.jsonl").write_text('{"step": 1}\n')
-    mirror = Mirror(cell, name)
-    store.faults.append(Fault("503", method="PUT"))
-    for step in (3, 6):
-        mirror.saved(step, checkpoints(cell, step))
-        wait_for(lambda: store.count("PUT", "") and mirror._next is None)
-    wait_for(lambda: (cell / "log.txt").is_file())
-    store.faults.clear()
-    for step in (9, 12, 15):
-        mirror.saved(step, checkpoints(cell, step))
-        wait_for(lambda step=step: exists(f"{name}/checkpoints/{step:06d}/state.json"))
-    (cell / "result.json").write_text("{}")
-    mirror.close(whole=True)
-    kept = [
-        f"checkpoints/0000{step}/{file}"
-        for step in (12, 15)
-        for file in ("state.json", "tensors.safetensors")
-    ]
-    assert there(name) == [*kept, "metrics.jsonl", "result.json"]
-    assert not (cell / ".mirror").exists()
-    warned = [
-        line for line in (cell / "log.txt").read_text().splitlines() if line.startswith("warning: the mirror")
-    ]
-    assert len(warned) == capsys.readouterr().err.count("warning") == 1
-    assert "SlowDown" in warned[0]
-
-
-def test_the_newest_whole_checkpoint_is_taken_and_a_damaged_one_passed_over(store, name, tmp_path):
-    cell = tmp_path / "cell"
-    for step in (3, 6):
-        put_folder(checkpoints(cell, step), f"{name}/checkpoints/{step:06d}", "state.json")
-    put_bytes(b"{}", f"{name}/checkpoints/000009/tensors.safetensors")  # its state never came
-    put_bytes(b"other tensors", f"{name}/checkpoints/000006/tensors.safetensors")
-    put_bytes(b'{"step": 3}\n', f"{name}/metrics.jsonl")
-    Mirror(tmp_path / "lost", name).take()
-    assert [path.name for path in (tmp_path / "lost" / "checkpoints").iterdir()] == ["000003"]
-    newest = Checkpoints(tmp_path / "lost" / "checkpoints").newest()
-    assert newest is not None
-    assert newest[1]["step"] == 3
-    before = store.count("GET", "tensors")
-    Mirror(cell, name).take()  # here is 6 already
-    assert store.count("GET", "tensors") == before
-    Mirror(tmp_path / "never", f"{name}/nothing").take()
-    assert not (tmp_path / "never").exists()
-
-
-@pytest.fixture(scope="module")
-def lost(running: Store, tmp_path_factory: pytest.TempPathFactory, tiny: Tiny) -> dict[str, Any]:
-    """One pretraining run, calm and in four tries, of which each has an empty disk and the same mirror."""
-    room = tmp_path_factory.mktemp("lost")
-    running.faults.clear()
-    path, mirror = config(room / "p.yaml", tiny, "pretrain", STEPS), f"s3://{BUCKET}/lost"
-    deaths = {"calm": None, "first": {"was put": "/state.json"}, "second": {"put": "/state.json"}}
-    deaths |= {"third": None, "fourth": None}
-    plan = []
-    for runs, dies in deaths.items():
-        words = [str(path), "--runs", str(room / runs), "--exports", str(room / runs / "exports")]
-        words += ["--device", "cpu", "--tracker", "none"]
-        words += [] if runs == "calm" else ["--mirror", mirror]
-        plan.append({"verb": "pretrain", "arguments": words, "dies": dies})
-    (room / "plan.json").write_text(json.dumps(plan))
-    files = [str(room / "plan.json"), str(room / "answers.json")]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "dying.py"), *files],
-        env=under(running) | {"PYTHONPATH": str(ROOT), "HOME": str(room)},
-        cwd=room,
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads((room / "answers.json").read_text()) == [0, KILLED, KILLED, 0, 0], done.stderr
-    return {"room": room, "mirror": mirror, "asked": list(running.asked)}
-
-
-@pytest.mark.slow
-def test_killed_with_its_disk_lost_a_run_goes_on_from_the_mirror_and_ends_as_the_calm_one(lost):
-    calm, third = lost["room"] / "calm", lost["room"] / "third"
-    wanted = [path for method, path, _ in lost["asked"] if method == "GET" and "/lost/" in path]
-    taken = [path for path in wanted if path.endswith("tensors.safetensors")]
-    assert len(taken) == 2  # by the second try and by the third: neither began anew
-    found = result_files(third)
-    assert {name: data for name, data in result_files(calm).items() if "checkpoints" not in name} == {
-        name: data for name, data in found.items() if "checkpoints" not in name
-    }
-    last = next(name for name in found if name.endswith("000008/tensors.safetensors"))
-    assert found[last] == result_files(calm)[last]
-    assert numbers(third) == numbers(calm)
-    assert scores(third) == scores(calm)
-
-
-@pytest.mark.slow
-def test_a_finished_run_whose_disk_is_lost_is_taken_and_not_run_again(lost, store):
-    third, fourth = lost["room"] / "third", lost["room"] / "fourth"
-    (result,) = fourth.glob("*/result.json")
-    (cell,) = (path.parent for path in third.glob("*/result.json"))
-    assert result.read_bytes() == (cell / "result.json").read_bytes()
-    assert not (result.parent / "checkpoints").exists()
-    (model,) = fourth.glob("*/model/model.safetensors")
-    assert sha256_of(model) == sha256_of(cell / "model" / "model.safetensors")
-    names = there(f"{lost['mirror']}/{cell.name}")
-    assert "result.json" in names
-    assert not [name for name in names if name.startswith((".", "cache"))]

@@ -18,7 +18,8 @@ from pipeline.data.shipped import credits_of
 from pipeline.drit_model import DRIT, Layout
 from pipeline.errors import CONFIG, GraftError
 from pipeline.families.family import Family, Opened, Watched
-from pipeline.families.stargan2 import held_of, keeps_some_apart, moments_of, some_of
+from pipeline.families.labelled import held_of, keeps_some_apart
+from pipeline.families.stargan2 import moments_of, some_of
 from pipeline.inputs import eyes
 from pipeline.job import Pretrain
 from pipeline.judging.diversity import collapse_probe

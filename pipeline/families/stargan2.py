@@ -26,11 +26,10 @@ from models.stargan2 import (
     he_initialised,
 )
 from pipeline.building import fresh
-from pipeline.data.domains import Domains, open_domains
-from pipeline.data.layouts import find_layout
-from pipeline.data.shipped import credits_of, place_of
+from pipeline.data.domains import Domains
 from pipeline.errors import CONFIG, GraftError
 from pipeline.families.family import Family, Opened, Watched
+from pipeline.families.labelled import held_of, open_labelled
 from pipeline.inputs import eyes
 from pipeline.job import Pretrain
 from pipeline.judging.diversity import collapse_probe
@@ -64,25 +63,7 @@ def layout_of(job: Pretrain, domains: int = 2) -> Layout:
 
 def open_sets(job: Pretrain) -> Opened:
     """Training pictures of every domain, and held-out ones with the same labels where there are any."""
-    size, fit = layout_of(job).size, job.data.fit
-    train = open_domains(job.train, size, fit, job.seed)
-    heldout = None
-    if job.heldout is not None or keeps_some_apart(job.train):
-        where = job.heldout or job.train
-        split = "heldout" if keeps_some_apart(where) else "train"
-        heldout = open_domains(where, size, fit, job.seed, split)
-        if heldout.names != train.names:
-            raise GraftError(
-                f"{where}: its domains are {', '.join(heldout.names)}, those of training {', '.join(train.names)}; "
-                "give both the same domains"
-            )
-    about = {"domains": list(train.names), "credits": credits_of(job.train)}
-    return Opened(train, heldout, train.count, about)
-
-
-def keeps_some_apart(where: str) -> bool:
-    """Whether a set has held-out pictures of its own."""
-    return bool(find_layout(place_of(where), where).parts.get("heldout"))
+    return open_labelled(job, layout_of(job).size, "domains")
 
 
 def face_network(where: str) -> FAN:
@@ -188,11 +169,6 @@ def scores(job: Pretrain, nets: Nets, opened: Opened, device: torch.device) -> J
         return None
     eye, _ = eyes(job.judge_weights, device)
     return judge_translation(averaged(job, nets, opened), held_of(opened.heldout), job.translate, eye, device)
-
-
-def held_of(domains: Domains) -> dict[str, Tensor]:
-    """All pictures of every domain: uint8 [n, 3, S, S]."""
-    return {name: domains.held(label).pictures for label, name in enumerate(domains.names)}
 
 
 def model(job: Pretrain, nets: Nets, opened: Opened, about: dict[str, Any]) -> Translation:
