@@ -11,6 +11,8 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from pipeline.data.samples import Broken, Sample, decoded, reason_of, stop_if_br
 from pipeline.data.shards import samples
 from pipeline.errors import INPUT, GraftError
 
+_ROOM = 512 << 20  # bytes of undecoded pictures that stay in memory; others are read again in every epoch
 _BLOCKS = 4  # undecoded blocks kept: a batch across two of them, in two epochs
 _AHEAD = 4  # batches decoded before they are asked for
 _AGAIN = 4  # batches kept after: a step's regulariser asks for the pictures of the step once more
@@ -44,12 +47,9 @@ class Streamed:
             raise GraftError(f"buffer={buffer}: must be at least 1")
         self.shards, self.size, self.seed, self.fit = list(shards), size, seed, fit
         self.broken: dict[str, Broken] = {}
-        counts = []
-        for shard in self.shards:
-            found = list(map(_broken_or_none, samples(shard)))
-            self.broken |= {one.called: one for one in found if one is not None}
-            counts.append(sum(one is None for one in found))
-        self._counts = np.array(counts, dtype=np.int64)
+        self._kept: dict[int, list[Sample]] = {}
+        self._room = _ROOM
+        self._counts = np.array([self._counted(number) for number in range(len(shards))], dtype=np.int64)
         self.count = int(self._counts.sum())
         self._buffer = min(buffer, max(self.count, 1))
         self._check_broken()
@@ -58,12 +58,29 @@ class Streamed:
         self._ahead = _AHEAD
         self._start()
 
+    def _counted(self, number: int) -> int:
+        """The whole samples of a shard; kept where all pictures of it still fit, else read again in every epoch."""
+        count, left, kept = 0, self._room, list[Sample]()
+        for one in samples(self.shards[number]):
+            if isinstance(one, Broken):
+                self.broken[one.called] = one
+                continue
+            count, left = count + 1, left - len(one.picture)
+            if left >= 0:
+                kept.append(replace(one, fields=None, label=None))
+            else:
+                kept.clear()
+        if left >= 0:
+            self._kept[number], self._room = kept, left
+        return count
+
     def _start(self) -> None:
         self._blocks: OrderedDict[tuple[int, int], list[Sample]] = OrderedDict()
         self._cursors: OrderedDict[int, tuple[int, Iterator[Sample]]] = OrderedDict()
         self._ready: OrderedDict[tuple[int, ...], Future[Tensor]] = OrderedDict()
         self._shown: OrderedDict[tuple[int, ...], Future[Tensor]] = OrderedDict()
         self._before: int | None = None
+        self._first_length = lru_cache(maxsize=_BLOCKS)(self._first_length_of)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="graft-pictures")
 
     @property
@@ -142,9 +159,8 @@ class Streamed:
         block = 0 if position < first else 1 + (position - first) // self._buffer
         start = 0 if block == 0 else first + (block - 1) * self._buffer
         held = self._block(epoch, block, start, first)
-        order = permutation(len(held), self.seed, epoch, 2, block)
         for turn in range(len(held)):
-            sample = held[order[(position - start + turn) % len(held)]]
+            sample = held[(position - start + turn) % len(held)]
             try:
                 return decoded(sample, self.size, self.fit)[0]
             except OtherSizeError:
@@ -154,16 +170,19 @@ class Streamed:
                 self._check_broken()
         raise GraftError(f"{self._where}: {len(held)} samples in a row are broken", INPUT)
 
-    def _first_length(self, epoch: int) -> int:
+    def _first_length_of(self, epoch: int) -> int:
         if self._buffer >= self.count:
             return self.count
         return 1 + number(self.seed, epoch, 1) % self._buffer
 
     def _block(self, epoch: int, block: int, start: int, first: int) -> list[Sample]:
+        """The samples of a block, shuffled."""
         key = (epoch, block)
         if key not in self._blocks:
             end = min(self.count, first if block == 0 else start + self._buffer)
-            self._blocks[key] = self._read(epoch, start, end)
+            held = self._read(epoch, start, end)
+            order = permutation(len(held), self.seed, epoch, 2, block)
+            self._blocks[key] = [held[place] for place in order.tolist()]
             _trim(self._blocks, _BLOCKS)
         self._blocks.move_to_end(key)
         return self._blocks[key]
@@ -190,7 +209,10 @@ class Streamed:
         return at, (one for shard in order[place:] for one in self._whole(int(shard)))
 
     def _whole(self, shard: int) -> Iterator[Sample]:
-        """The samples of one shard; it must still hold as many as when it was counted."""
+        """The samples of one shard; one that is read again must still hold as many as when it was counted."""
+        if shard in self._kept:
+            yield from self._kept[shard]
+            return
         seen = 0
         for one in samples(self.shards[shard]):
             if isinstance(one, Sample):
@@ -208,10 +230,6 @@ class Streamed:
         if len(self.shards) == 1:
             return str(self.shards[0])
         return str(self.shards[0].parent) if self.shards else "no shards"
-
-
-def _broken_or_none(one: Sample | Broken) -> Broken | None:
-    return one if isinstance(one, Broken) else None
 
 
 def _trim(kept: OrderedDict, most: int) -> None:  # type: ignore[type-arg]
