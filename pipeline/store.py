@@ -48,8 +48,8 @@ class Checkpoints:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         try:
-            write_tensors(aside / "tensors.safetensors", tensors)
-            write_json(aside / "state.json", {**state, "sha256": sha256_of(aside / "tensors.safetensors")})
+            digest = write_tensors(aside / "tensors.safetensors", tensors)
+            write_json(aside / "state.json", {**state, "sha256": digest})
             flush_folder(aside)
         except OSError:  # a full disk: the half of it takes room that others need
             shutil.rmtree(aside, ignore_errors=True)

@@ -1,18 +1,34 @@
 """Safetensors files in and out. A file is either whole and readable, or refused in one sentence."""
 
 import hashlib
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import safetensors
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from models.files.errors import WeightsError
 
 PICKLED = {".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin"}
+# In the order in which the format's own writer puts them: by size, so that each begins at a multiple of it.
+CODES = {
+    torch.int64: "I64",
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.int32: "I32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -36,18 +52,38 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
-) -> None:
-    """Write aside, flush to the disk, rename into place: a reader sees the old file or the new one."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_whole(path, save(plain, dict(metadata) if metadata else None))
+) -> str:
+    """Write aside, flush to the disk, rename into place: a reader sees the old file or the new one.
+
+    Tensor by tensor from where it lies, since a copy of a large model takes longer than the disk. The bytes are those
+    of safetensors.torch.save. Returns their sha256 in hexadecimal digits. TypeError for a dtype without a code.
+    """
+    names = sorted(tensors, key=lambda name: (_place(name, tensors[name].dtype), name))
+    digest = hashlib.sha256()
+    with _replacing(path) as file:
+        head = _header(names, tensors, metadata)
+        digest.update(head)
+        file.write(head)
+        for name in names:
+            numbers = tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+            digest.update(numbers)
+            file.write(numbers)
+    return digest.hexdigest()
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """The same for any bytes. What a full disk took only half of is removed: its room is needed."""
+    with _replacing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that stands under the name `path` when all of it has reached the disk, and not before."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with aside.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
@@ -56,6 +92,29 @@ def write_whole(path: Path, content: bytes) -> None:
         raise OSError(
             error.errno, error.strerror, str(path)
         ) from error  # of a write it does not name the file
+
+
+def _place(name: str, dtype: torch.dtype) -> int:
+    if dtype not in CODES:
+        raise TypeError(f"{name}: {dtype} cannot be written; expected one of {', '.join(map(str, CODES))}")
+    return list(CODES).index(dtype)
+
+
+def _header(names: list[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None) -> bytes:
+    """Length in 8 bytes, then JSON with type, shape and place of every tensor, filled up to a multiple of 8."""
+    said: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    for name in names:
+        tensor, start = tensors[name], end
+        end += tensor.numel() * tensor.element_size()
+        said[name] = {
+            "dtype": CODES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 def sha256_of(path: Path) -> str:

@@ -1,12 +1,15 @@
+import hashlib
 import os
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 from torch import nn
 
 from models.files import WeightsError, load_into, read_tensors, sha256_of, write_tensors
+from models.files.tensors import CODES
 
 
 def test_tensors_come_back_bit_for_bit_in_their_own_types(tmp_path: Path) -> None:
@@ -29,6 +32,26 @@ def test_tensors_come_back_bit_for_bit_in_their_own_types(tmp_path: Path) -> Non
         assert found[key].dtype == value.dtype
         assert torch.equal(found[key].nan_to_num(7.0), value.nan_to_num(7.0)), key
     assert [entry.name for entry in tmp_path.iterdir()] == ["weights.safetensors"]
+
+
+@pytest.mark.parametrize("metadata", [None, {"made": "here, in Köln"}])
+def test_the_file_has_the_bytes_of_the_formats_own_writer_and_the_digest_that_is_returned(
+    tmp_path: Path, metadata: dict[str, str] | None
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    given = {f"{dtype}/größe/{n}": torch.ones(3, n).to(dtype) for dtype in CODES for n in (0, 1, 2)}
+    given |= {"b scalar": torch.tensor(0.5), "a scalar": torch.tensor(7), "flag": torch.tensor(True)}
+    given |= {"transposed": torch.randn(4, 3).t()}
+    digest = write_tensors(path, given, metadata)
+    expected = save({key: value.contiguous() for key, value in given.items()}, metadata)
+    assert path.read_bytes() == expected
+    assert digest == hashlib.sha256(expected).hexdigest() == sha256_of(path)
+
+
+def test_a_type_without_a_code_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"z: torch\.complex64 cannot be written"):
+        write_tensors(tmp_path / "weights.safetensors", {"z": torch.zeros(2, dtype=torch.complex64)})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_writing_again_replaces_the_file_and_its_digest(tmp_path: Path) -> None:
