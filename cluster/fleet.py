@@ -11,6 +11,7 @@ from cluster.dispatch import Crew, dispatch
 from cluster.errors import MachineError
 from cluster.local import HereCrew, ProcessCrew
 from cluster.ray_settings import check_reachable, settle_variables
+from cluster.ray_token import check_admitted, own_token
 from cluster.tasks import Answer, OnResult, Run, Share, Task, one_line, own_cpus
 
 Backend = Literal["ray", "processes", "here"]
@@ -81,6 +82,7 @@ def joined(address: str | None = None, local: int | None = None) -> Iterator[Any
     if ray.is_initialized():
         yield ray
         return
+    token = own_token()
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     if address is None:
         ray.init(
@@ -91,6 +93,8 @@ def joined(address: str | None = None, local: int | None = None) -> Iterator[Any
             **quiet,
         )
     else:
+        check_reachable(address)
+        check_admitted(address, token)
         _join(ray, address, quiet)
     try:
         with _silent_raylet():
@@ -137,11 +141,10 @@ def _ray(address: str | None) -> Any:
 
 
 def _join(ray: Any, address: str, quiet: dict[str, Any]) -> None:
-    check_reachable(address)
     try:
         ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise MachineError(
-            f"no Ray cluster could be joined at {address} ({one_line(error)}); check that it runs there and, "
-            "if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
+            f"no Ray cluster could be joined at {address} ({one_line(error)}); check that it runs there, with "
+            "the Ray and the Python of this machine"
         ) from error

@@ -20,11 +20,13 @@ def settle_variables(address: str | None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Share.environment says it itself
     if address is None or _host(address) in ("127.0.0.1", "localhost"):
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    if "RAY_AUTH_MODE" in os.environ:
-        return
-    if os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
+    named = os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
+    mode = os.environ.get("RAY_AUTH_MODE")
+    if named and mode is None:
         os.environ["RAY_AUTH_MODE"] = "token"  # a client does not turn it on by itself
-    elif address is None:  # else Ray writes a token into the home folder
+    elif (
+        not named and address is None and mode in (None, "token")
+    ):  # else Ray writes one into the home folder
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 

@@ -121,7 +121,14 @@ def _whose(process: Path) -> str | None:
 
 
 def _asks_token(process: Path) -> bool:
-    return "RAY_AUTH_MODE=token" in _words(process / "environ")
+    """As its variables say, or those it was started with: Ray's Python processes write their titles over their own."""
+    while process.name not in ("", "0"):
+        said = [word for word in _words(process / "environ") if word.startswith("RAY_AUTH_MODE=")]
+        if said:
+            return said[-1] == "RAY_AUTH_MODE=token"
+        after_name = "".join(_words(process / "stat")).rpartition(")")[2].split()
+        process = process.with_name(after_name[1] if after_name else "0")
+    return False
 
 
 def _words(path: Path) -> list[str]:

@@ -12,15 +12,11 @@ from pathlib import Path
 from cluster.checks.check import Check
 from cluster.checks.machine import INSTALL
 from cluster.checks.servers import get, knock, place_of, why
+from cluster.ray_token import USE_TOKEN, NoToken, token_of
 
 ROOT = Path(__file__).parents[2]
 MAKE_TOKEN = "make one with configs/cluster/two_nodes.sh token, and give every machine the same file"
-USE_TOKEN = "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=FILE, with the token of the cluster in FILE"
 START = "start it (ray start --head), or unset RAY_ADDRESS to run on this machine"
-
-
-class NoToken(Exception):
-    """No token is to be had from where the variables say; the text is the reason."""
 
 
 def ray_version() -> Check:
@@ -29,22 +25,6 @@ def ray_version() -> Check:
         return Check("ray", "ok", version("ray"))
     except PackageNotFoundError:
         return Check("ray", "fail", "not installed", f"{INSTALL}; or backend: processes in a sweep's config")
-
-
-def token_of(environ: Mapping[str, str]) -> tuple[str, Path | None]:
-    """The token as Ray finds it (RAY_AUTH_TOKEN, then RAY_AUTH_TOKEN_PATH, then the home folder) and its file."""
-    if environ.get("RAY_AUTH_TOKEN"):
-        return environ["RAY_AUTH_TOKEN"], None
-    home = Path(environ.get("HOME") or Path.home())
-    path = Path(environ.get("RAY_AUTH_TOKEN_PATH") or home / ".ray" / "auth_token")
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = why(error) if isinstance(error, OSError) else "not text"
-        raise NoToken(f"{path}: no token can be read ({reason})") from error
-    if not token:
-        raise NoToken(f"{path}: empty")
-    return token, path
 
 
 def token(environ: Mapping[str, str] = os.environ) -> Check:

@@ -16,9 +16,11 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return made
 
 
+@pytest.mark.parametrize("mode", [{}, {"RAY_AUTH_MODE": "token"}])
 def test_a_ray_of_our_own_is_on_loopback_with_a_fresh_token_and_reports_nothing(
-    variables: dict[str, str],
+    variables: dict[str, str], mode: dict[str, str]
 ) -> None:
+    variables.update(mode)
     settle_variables(None)
     assert variables["RAY_USAGE_STATS_ENABLED"] == "0"
     assert variables["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
