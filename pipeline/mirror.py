@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from pipeline.store import KEPT, flush_folder, read_json
 
 CHECKPOINT = re.compile(r"checkpoints/(\d+)/state\.json")
 ASIDE = ".mirror"
+OUTCOME = ("sweep.yaml", "table.md", "table.csv", "table.json", "report.html")
 LAST_WORDS = 20.0  # seconds that a run that was stopped waits for its last checkpoint to arrive
 WHOLE_AT_ONCE = 1 << 20  # bytes; a smaller file may be written while it is put, and is read in one piece
 
@@ -210,6 +211,19 @@ def take_ledgers(folder: Path, where: str) -> None:
 
 def put_ledgers(folder: Path, where: str) -> None:
     """The lists of trials and choices of a search that has ended."""
-    for path in sorted(folder.rglob("*.json")):
-        if path.name in ("trials.json", "asked.json", "chosen.json"):
-            put_bytes(path.read_bytes(), url_of(where, path.relative_to(folder).as_posix()))
+    _put_named(folder, where, sorted(folder.rglob("*.json")), ("trials.json", "asked.json", "chosen.json"))
+
+
+def put_outcome(folder: Path, where: str) -> None:
+    """What a sweep leaves beside its cells: its values, its table and its page."""
+    _put_named(folder, where, sorted(folder.iterdir()), OUTCOME)
+
+
+def _put_named(folder: Path, where: str, paths: Sequence[Path], names: Sequence[str]) -> None:
+    """Those of the paths that are named so. A store that fails is warned of: they lie on the disk all the same."""
+    try:
+        for path in paths:
+            if path.name in names:
+                put_bytes(path.read_bytes(), url_of(where, path.relative_to(folder).as_posix()))
+    except (MachineError, OSError) as error:
+        print(f"warning: the mirror: {error}; the same command puts {folder} there again", file=sys.stderr)

@@ -68,6 +68,7 @@ def run_sweep(
     from pipeline.errors import CELLS_FAILED
     from pipeline.finish import chosen_trials, failed, finish, say_finished
     from pipeline.job import entry_of
+    from pipeline.mirror import put_outcome
     from pipeline.sweeping import Sweeping, alone, best_of, jobs_of, run_grid, run_search
     from pipeline.tracking.card import tracking_uri
     from pipeline.tracking.progress import CellView, Progress
@@ -91,6 +92,8 @@ def run_sweep(
                 results = run_grid(replace(sweeping, tick=progress.refresh), jobs)
         best = best_of(results, sweep) if sweep.export == "best" else None
         ended = finish(sweep.name, folder, [job.id for job in jobs], best, exports, chosen_trials(folder))
+        if store:
+            put_outcome(folder, store)
         bad = failed(results)
         tracker.end("failed" if bad else "done", {"cells": len(results), "failed": len(bad)})
         say_finished(ended, folder, uri, console)

@@ -1,6 +1,7 @@
 """A run that outlives its disk: checkpoints and results in a store that misbehaves."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from cluster.objects import exists, listing, put_bytes, put_folder
+from cluster.objects import exists, fetch, listing, put_bytes, put_folder
 from models.files import sha256_of
-from pipeline.mirror import Mirror
+from pipeline import cli
+from pipeline.load import load_model
+from pipeline.mirror import OUTCOME, Mirror
 from pipeline.store import Checkpoints
 from tests.stores import BUCKET, Fault, Store, under, wait_for
 from tests.test_resume import KILLED, config, numbers, result_files, scores
@@ -135,3 +138,56 @@ def test_a_finished_run_whose_disk_is_lost_is_taken_and_not_run_again(lost, stor
     names = there(f"{lost['mirror']}/{cell.name}")
     assert "result.json" in names
     assert not [name for name in names if name.startswith((".", "cache"))]
+
+
+def sweep_of(path: Path, tiny: Tiny, seeds: list[int]) -> str:
+    """A sweep of one cell a seed, in this process."""
+    values = {"name": "grid", "job": tiny.job(steps=4), "grid": {"method": ["tgan"], "seed": seeds}}
+    path.write_text(json.dumps({**values, "tracker": "none", "share": {"backend": "here"}}))
+    return str(path)
+
+
+def equal_there(where: str, folder: Path, aside: Path) -> list[str]:
+    """Names of a folder's objects, each fetched and found to be the file of that name on the disk."""
+    for one in listing(where):
+        assert fetch(one.url, aside, one.etag).sha256 == sha256_of(folder / one.name), one.name
+    return there(where)
+
+
+@pytest.mark.slow
+def test_a_sweep_goes_on_from_the_mirror_on_another_machine_and_repeats_nothing(
+    store, name, tiny: Tiny, tmp_path, capsys
+):
+    kept, exports = f"{name}/runs", f"{name}/exports"
+
+    def run(machine: str, seeds: list[int]) -> Path:
+        words = ["sweep", sweep_of(tmp_path / "s.yaml", tiny, seeds), "--runs", machine, "--device", "cpu"]
+        assert cli.main([*words, "--exports", exports, "--mirror", kept]) == 0
+        assert "warning" not in capsys.readouterr().err
+        return tmp_path / machine / "grid"
+
+    put = ("checkpoints", "metrics.jsonl", "model.safetensors", "/result.json", "report.html")
+    store.faults += [Fault("503", part, method="PUT", times=2) for part in put]
+    first = run("first", [0])
+    assert not any(fault.times for fault in store.faults)
+    names = equal_there(f"{kept}/grid", first, tmp_path / "aside")
+    (cell,) = (path.parent for path in first.glob("*/result.json"))
+    wanted = {f"{cell.name}/{file}" for file in ("result.json", "config.yaml", "model/model.safetensors")}
+    assert wanted | {f"{cell.name}/checkpoints/000004/state.json"} | set(OUTCOME) <= set(names)
+    drawn = {path.relative_to(first).as_posix() for path in first.rglob("samples/*.png")}
+    assert drawn
+    assert drawn <= set(names)
+    assert load_model(f"{exports}/grid").sha256 == load_model(str(cell / "model")).sha256
+
+    shutil.rmtree(tmp_path / "first")
+    got = (("503", "/result.json", 2), ("cut", "model.safetensors", 1), ("corrupt", "samples/", 1))
+    store.faults += [Fault(kind, part, times=times) for kind, part, times in got]
+    before = {one.name: one.etag for one in listing(f"{kept}/grid") if one.name.startswith(cell.name)}
+    second = run("second", [0, 1])
+    assert not any(fault.times for fault in store.faults)
+    assert len(list(second.glob("*/result.json"))) == 2
+    assert {one.name: one.etag for one in listing(f"{kept}/grid") if one.name in before} == before
+    assert not (second / cell.name / "checkpoints").exists()  # taken whole, not trained here
+    third = run("third", [0, 1])
+    assert not list(third.rglob("tensors.safetensors"))
+    assert (third / "table.json").read_bytes() == (second / "table.json").read_bytes()
