@@ -219,18 +219,22 @@ class StepDraws:
         return self._rows(torch.multinomial(weights, self.count, replacement=True, generator=generator))
 
     def _changed(self, pictures: Tensor, stream: str) -> Tensor:
-        """uint8 to [-1, 1] on the device; then cropped and mirrored, by draws that are named for the stream."""
-        floats = pictures.to(self.device, torch.get_default_dtype()) / 127.5 - 1
-        if self.change.crop:
-            generator = seeded(torch.device("cpu"), self.seed, self.step, stream, "crop")
-            numbers = torch.rand(self.count, 13, 3, generator=generator)
-            boxes = crop_boxes(numbers, self.change.crop, self.change.scale, self.change.ratio)
-            floats = cropped(floats, self._rows(boxes).to(self.device))
+        """uint8 to [-1, 1] on the device, cropped and mirrored, by draws that are named for the stream."""
+        pictures = pictures.to(self.device)
+        if not self.change.crop:  # mirrored as bytes, which are a quarter of the floats
+            return (self._mirrored(pictures, stream) / 127.5).sub_(1)
+        generator = seeded(torch.device("cpu"), self.seed, self.step, stream, "crop")
+        numbers = torch.rand(self.count, 13, 3, generator=generator)
+        boxes = crop_boxes(numbers, self.change.crop, self.change.scale, self.change.ratio)
+        floats = cropped((pictures / 127.5).sub_(1), self._rows(boxes).to(self.device))
+        return self._mirrored(floats, stream)
+
+    def _mirrored(self, pictures: Tensor, stream: str) -> Tensor:
         if not self.change.flip:
-            return floats
+            return pictures
         generator = seeded(torch.device("cpu"), self.seed, self.step, stream, "flip")
         mirrored = self._rows(torch.rand(self.count, generator=generator) < 0.5).to(self.device)
-        return torch.where(mirrored[:, None, None, None], floats.flip(3), floats)
+        return torch.where(mirrored[:, None, None, None], pictures.flip(3), pictures)
 
 
 class Draws:

@@ -95,7 +95,7 @@ def fit_picture(image: Image.Image, called: str, size: int, fit: str) -> tuple[I
 
 def to_tensor(image: Image.Image) -> Tensor:
     """uint8 [3, H, W] of an RGB image."""
-    return torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.array(np.asarray(image).transpose(2, 0, 1), order="C"))
 
 
 def _content(path: Path, called: str) -> bytes:

@@ -27,7 +27,7 @@ from pipeline.data.samples import Broken, Sample, decoded, reason_of, stop_if_br
 from pipeline.data.shards import samples
 from pipeline.errors import INPUT, GraftError
 
-_ROOM = 512 << 20  # bytes of undecoded pictures that stay in memory; others are read again in every epoch
+_ROOM = 512 << 20  # bytes; shards beyond them are read again in every epoch
 _BLOCKS = 4  # undecoded blocks kept: a batch across two of them, in two epochs
 _AHEAD = 4  # batches decoded before they are asked for
 _AGAIN = 4  # batches kept after: a step's regulariser asks for the pictures of the step once more
@@ -37,9 +37,18 @@ class Streamed:
     """Tar shards behind take(counters). One background thread reads and decodes; close() ends it."""
 
     def __init__(
-        self, shards: Sequence[Path], size: int, seed: int, buffer: int = 4096, fit: str = "refuse"
+        self,
+        shards: Sequence[Path],
+        size: int,
+        seed: int,
+        buffer: int = 4096,
+        fit: str = "refuse",
+        room: int = _ROOM,
     ) -> None:
         """buffer: samples shuffled together, held undecoded. Reads every shard once, to count it.
+
+        room: bytes of undecoded pictures that stay in memory from then on: to find a small one in a tar takes half as
+        long as to decode it.
 
         Raises GraftError (exit code 3): a shard missing or torn, no samples, or more than 1 % of them broken.
         """
@@ -48,7 +57,7 @@ class Streamed:
         self.shards, self.size, self.seed, self.fit = list(shards), size, seed, fit
         self.broken: dict[str, Broken] = {}
         self._kept: dict[int, list[Sample]] = {}
-        self._room = _ROOM
+        self._room = room
         self._counts = np.array([self._counted(number) for number in range(len(shards))], dtype=np.int64)
         self.count = int(self._counts.sum())
         self._buffer = min(buffer, max(self.count, 1))

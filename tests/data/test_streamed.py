@@ -6,7 +6,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data import streamed as streaming
 from pipeline.data.pack import Choices, pack
 from pipeline.data.shards import write_shard
 from pipeline.data.streamed import Streamed
@@ -58,21 +57,17 @@ def test_a_fresh_open_at_any_counter_goes_on_as_the_uninterrupted_one(shards, wh
 
 
 @pytest.mark.parametrize(("room", "kept"), [(0, 0), (12_000, 2), (1 << 20, 4)])
-def test_shards_that_do_not_fit_into_memory_are_read_again_and_give_the_same(
-    shards, whole, monkeypatch, room, kept
-):
-    monkeypatch.setattr(streaming, "_ROOM", room)
-    streamed = opened(shards)
+def test_shards_that_do_not_fit_into_memory_are_read_again_and_give_the_same(shards, whole, room, kept):
+    streamed = Streamed(shards, 16, 3, 5, room=room)
     assert len(streamed._kept) == kept
     found = torch.cat([batch(streamed, range(i, i + 4)) for i in range(0, 4 * COUNT, 4)])
     assert torch.equal(found, whole)
     streamed.close()
 
 
-def test_a_shard_that_changed_since_it_was_counted_stops_the_stream(tmp_path, monkeypatch):
-    monkeypatch.setattr(streaming, "_ROOM", 0)
+def test_a_shard_that_changed_since_it_was_counted_stops_the_stream(tmp_path):
     (path,) = with_bad(tmp_path / "a.tar", 6, 0)
-    streamed = Streamed([path], 16, 0)
+    streamed = Streamed([path], 16, 0, room=0)
     with_bad(path, 4, 0)
     with pytest.raises(GraftError, match="has changed while it was read") as caught:
         batch(streamed, range(12))
