@@ -17,8 +17,13 @@ KINDS = {
     "pretrain_": "Pretrain",
     "adapt_": "Job",
 }
-# What nobody ships: the user names it, as train=FOLDER.
-OWN_PICTURES = {"pretrain_dcgan_mnist.yaml", "pretrain_bicycle_emoji.yaml"}
+# What nobody ships: the user names it, as train=FOLDER; of a sweep as pretrain.train=FOLDER.
+OWN_PICTURES = {
+    "pretrain_dcgan_mnist.yaml": "train",
+    "pretrain_bicycle_emoji.yaml": "train",
+    "sweep_divco_digits.yaml": "pretrain.train",
+    "sweep_divco_emoji.yaml": "pretrain.train",
+}
 ELSEWHERE = {"eye.yaml"}  # read, and tested, with the benchmark that trains the small eye
 ELSEWHERE |= {"launcher.yaml", "rayjob.yaml"}  # not ours to read: tests/cluster/test_manifests.py
 CONFIGS = sorted(
@@ -43,17 +48,19 @@ def model_of(kind: str) -> type[BaseModel]:
 
 def named(name: str, folder: Path) -> list[str]:
     """The words that a user adds to a config: where the pictures are that are not shipped."""
-    return [f"train={folder}"] if Path(name).name in OWN_PICTURES else []
+    key = OWN_PICTURES.get(Path(name).name)
+    return [f"{key}={folder}"] if key else []
 
 
 @pytest.mark.parametrize("name", sorted(OWN_PICTURES))
 def test_a_config_for_pictures_of_your_own_asks_for_them(name, monkeypatch):
     from pipeline.errors import GraftError
-    from pipeline.problems import problems
+    from pipeline.problems import problems, sweep_problems
 
     monkeypatch.chdir(ROOT)
+    kind = kind_of(name)
     with pytest.raises(GraftError, match="'train': FOLDER: no such folder, archive or shipped set"):
-        read(f"configs/{name}", [], model_of("Pretrain"), check=problems)
+        read(f"configs/{name}", [], model_of(kind), check=sweep_problems if kind == "Sweep" else problems)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
