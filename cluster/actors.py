@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.errors import MachineError
+from cluster.ray_settings import check_reachable
 from cluster.tasks import (
     Answer,
     Failure,
@@ -23,6 +24,8 @@ from cluster.tasks import (
 )
 
 UNSURE = 15.0  # seconds in which Ray surely hears that a machine is gone; it looks every few
+GONE = 10.0  # seconds in which a head that is silent may come back; after 60 Ray ends this process
+LOOK = 2.0  # seconds between looks at it
 FALSE_STARTS = 3  # workers that do not start, in a row, until the run gives up
 
 
@@ -72,6 +75,7 @@ class RayCrew:
         self.shares = shares
         self.members: list[_Member] = []
         self.false_starts = 0
+        self.looked = time.monotonic()
         for share in dict.fromkeys(shares.values()):
             slots_of(ray, share)
 
@@ -115,6 +119,9 @@ class RayCrew:
         """See Crew.answers."""
         refs = {member.ref: member for member in self.members if member.ref is not None}
         ready, _ = self.ray.wait(list(refs), timeout=seconds)
+        if time.monotonic() - self.looked > LOOK:
+            check_head(self.ray)
+            self.looked = time.monotonic()
         found = []
         for ref in ready:
             member = refs[ref]
@@ -174,8 +181,24 @@ class RayCrew:
         self.members.clear()
 
 
+def check_head(ray: Any) -> None:
+    """Raises MachineError if the head of this Ray is gone. Asked without Ray, which would wait, and then exit."""
+    address = ray.get_runtime_context().gcs_address
+    deadline = time.monotonic() + GONE
+    while True:
+        try:
+            return check_reachable(address)
+        except MachineError as error:
+            if time.monotonic() >= deadline:
+                raise MachineError(
+                    f"the head of the Ray cluster at {address} is gone; once it runs again, the same command continues"
+                ) from error
+        time.sleep(0.2)
+
+
 def machines(ray: Any) -> dict[str, tuple[float, float]]:
-    """CPUs and GPUs of every machine of a Ray, by Ray's id of it."""
+    """CPUs and GPUs of every machine of a Ray, by Ray's id of it. Raises MachineError if its head is gone."""
+    check_head(ray)
     alive = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
     return {name: (size.get("CPU", 0.0), size.get("GPU", 0.0)) for name, size in alive.items()}
 

@@ -18,6 +18,7 @@ from tests.sweeps import Sweeps, alive, descendants, until
 from tests.tiny import Tiny
 
 RAY = str(Path(sys.executable).with_name("ray"))
+STARTED = b"Ray runtime started."  # its ports answer before, and it may still give up then
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,16 @@ def a_head(head: Head) -> Iterator[subprocess.Popen[bytes]]:
     command += [f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}"]
     command += ["--object-store-memory=134217728"]
     seen = Sweeps(head.home, Tiny(head.home, head.home, head.home), head.variables).environment
-    with (head.home / "ray.log").open("a") as log:
+    told = head.home / "ray.log"
+    with told.open("a") as log:
+        before = log.tell()
         process = subprocess.Popen(
             command, cwd=head.home, env=seen, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        until(lambda: _answers(head.jobs) and _answers(head.port))
+        until(lambda: STARTED in told.read_bytes()[before:] or process.poll() is not None)
+        assert process.poll() is None, told.read_text()
+        until(lambda: _answers(head.jobs) and _answers(head.port), process)
         yield process
     finally:
         below = descendants(process.pid)

@@ -102,7 +102,7 @@ def test_a_head_that_is_killed_and_started_again_loses_nothing(
             os.kill(pid, signal.SIGKILL)
         _, said = process.communicate(timeout=DEADLINE)
         assert process.returncode == 5, said
-        assert said.splitlines()[-1].startswith("error: ")
+        assert said.splitlines()[-1].startswith("error: the head of the Ray cluster at ")
         assert "Traceback" not in said
     with a_head(head):
         done = sweeps.run(config)
