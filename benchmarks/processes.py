@@ -33,7 +33,7 @@ from pipeline.nets import Nets
 from pipeline.trainer import Trainer
 
 LEAST = 1.6
-BATCHES = {"stylegan2": 16, "cdc": 8, "rssa": 8}
+BATCHES = {"stylegan2": 16, "cdc": 16, "rssa": 16}
 ALONE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 

@@ -126,6 +126,15 @@ class StepDraws:
         """A group that is never divided: every process draws all of it, and computes the same term."""
         return replace(self, count=count, offset=0, stride=1)
 
+    def dealt(self, count: int, compared: bool = False) -> "StepDraws":
+        """This process's rows of a group, where they can be shared out evenly; else the whole group, as `group` has it.
+
+        Either way the mean over processes is that of the group. compared: a term compares members with each other, so
+        that rows must come `together`, which rows of other parts of a batch cannot.
+        """
+        even = count % self.stride == 0 and not (compared and self.parts > 1)
+        return self.sized(count) if even else self.group(count)
+
     def together(self, values: Tensor) -> Tensor:
         """This process's rows [b, ...] -> those of all processes [B, ...] in the order of samples, differentiable."""
         return values if self.stride == 1 else self.gather(values)

@@ -85,9 +85,9 @@ def stop_if_broken(broken: list[Broken], total: int, where: str) -> None:
         )
 
 
-def decoded(sample: Sample, size: int, fit: str) -> tuple[Tensor, list[str]]:
-    """(uint8 [3, size, size] RGB, notes on conversions). Raises PictureError (exit code 3)."""
-    return open_picture(sample.picture, sample.called, size, fit)
+def decoded(sample: Sample, size: int, fit: str, into: Tensor | None = None) -> tuple[Tensor, list[str]]:
+    """(uint8 [3, size, size] RGB, notes on conversions), the pixels `into` a place. Raises PictureError (3)."""
+    return open_picture(sample.picture, sample.called, size, fit, into)
 
 
 def reason_of(error: GraftError, called: str) -> str:

@@ -159,11 +159,12 @@ class Streamed:
 
     def _decode(self, counters: tuple[int, ...]) -> Tensor:
         """Runs in the background thread, which alone touches blocks, cursors and broken."""
-        if not counters:
-            return torch.empty(0, 3, self.size, self.size, dtype=torch.uint8)
-        return torch.stack([self._picture(*divmod(counter, self.count)) for counter in counters])
+        batch = torch.empty(len(counters), 3, self.size, self.size, dtype=torch.uint8)
+        for place, counter in zip(batch, counters, strict=True):
+            self._decode_into(place, *divmod(counter, self.count))
+        return batch
 
-    def _picture(self, epoch: int, position: int) -> Tensor:
+    def _decode_into(self, place: Tensor, epoch: int, position: int) -> None:
         first = self._first_length(epoch)
         block = 0 if position < first else 1 + (position - first) // self._buffer
         start = 0 if block == 0 else first + (block - 1) * self._buffer
@@ -171,7 +172,8 @@ class Streamed:
         for turn in range(len(held)):
             sample = held[(position - start + turn) % len(held)]
             try:
-                return decoded(sample, self.size, self.fit)[0]
+                decoded(sample, self.size, self.fit, place)
+                return
             except OtherSizeError:
                 raise
             except GraftError as error:

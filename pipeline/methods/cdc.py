@@ -140,11 +140,11 @@ def patch_artist(nets: Nets, draws: StepDraws, settings: PatchSettings) -> Tenso
 def neighbours(nets: Nets, draws: StepDraws, settings: Settings) -> Tensors:
     """Features of one group of latents in both generators, up to the deepest layer that any row drew.
 
-    The group is computed whole in every process: it compares its members with each other.
+    Every process draws its part of the group, and compares all members with each other.
     """
     adapted, source = nets.of(Generator, "G"), nets.of(Generator, "source")
     count, shape = settings.distance_group, adapted.shape
-    group = draws.group(count)
+    group = draws.dealt(count, compared=True)
     layers = [draws.whole_number(f"layer{row}", 1, shape.layers - 1) for row in range(count)]
     z = group.normal("group", shape.style_dim)
     noise = group.noise("group noise", shape.noise_sides)
@@ -152,7 +152,8 @@ def neighbours(nets: Nets, draws: StepDraws, settings: Settings) -> Tensors:
         other = noise if settings.shared_noise else group.noise("source noise", shape.noise_sides)
         before = source.features(source.styles(source.mapping(z)), max(layers), other)
     after = adapted.features(adapted.styles(adapted.mapping(z)), max(layers), noise)
-    loss = distance_consistency(after, before, torch.tensor(layers), settings.distance_direction)
+    whole = [[group.together(f) if i in layers else f for i, f in enumerate(fs)] for fs in (after, before)]
+    loss = distance_consistency(*whole, torch.tensor(layers), settings.distance_direction)
     return {"distance": loss}
 
 

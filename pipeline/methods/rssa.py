@@ -121,9 +121,9 @@ def same_styles(nets: Nets, name: str, z: Tensor, compress: bool = True) -> Tens
 
 
 def own_structure(nets: Nets, draws: StepDraws, settings: Settings) -> Tensor:
-    """Self-correlation consistency of one group, with the stored noise in both generators."""
+    """Self-correlation consistency of this process's part of one group, with the stored noise in both generators."""
     adapted, source = nets.of(Generator, "G"), nets.of(Generator, "source")
-    z = draws.group(settings.self_group).normal("self", adapted.shape.style_dim)
+    z = draws.dealt(settings.self_group).normal("self", adapted.shape.style_dim)
     least = adapted.shape.size * settings.self_from
     with torch.no_grad():
         before = source.features(same_styles(nets, "source", z), source.shape.layers - 2)
@@ -136,14 +136,15 @@ def disturbed_structure(nets: Nets, draws: StepDraws, settings: Settings) -> Ten
     """Disturbance correlation consistency of a latent's neighbours, with the stored noise in both generators."""
     adapted, source = nets.of(Generator, "G"), nets.of(Generator, "source")
     shape, mix = adapted.shape, settings.cross_mix
-    own = draws.group(settings.cross_group).normal("cross", shape.style_dim)
+    dealt = draws.dealt(settings.cross_group, compared=True)
+    own = dealt.normal("cross", shape.style_dim)
     z = mix * own + (1 - mix) * draws.group(1).normal("centre", shape.style_dim)
     last = shape.noise_sides.index(round(shape.size * settings.cross_upto))
     with torch.no_grad():
         before = source.features(same_styles(nets, "source", z, settings.cross_compressed), last)
     after = adapted.features(same_styles(nets, "G", z, settings.cross_compressed), last)
     windows = [disturbance_windows(side, shape.size) for side in shape.noise_sides[: last + 1]]
-    return disturbance(after, before, windows)
+    return disturbance([dealt.together(f) for f in after], [dealt.together(f) for f in before], windows)
 
 
 def with_structure(nets: Nets, draws: StepDraws, settings: Settings, image: bool) -> Tensors:
