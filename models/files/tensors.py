@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from models.files.errors import WeightsError
 
 PICKLED = {".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin"}
+PIECE = 16 << 20  # bytes that may wait in memory on their way to the disk
 # In the order in which the format's own writer puts them: by size, so that each begins at a multiple of it.
 CODES = {
     torch.int64: "I64",
@@ -59,16 +60,33 @@ def write_tensors(
     of safetensors.torch.save. Returns their sha256 in hexadecimal digits. TypeError for a dtype without a code.
     """
     names = sorted(tensors, key=lambda name: (_place(name, tensors[name].dtype), name))
-    digest = hashlib.sha256()
+    digest, waiting = hashlib.sha256(), 0
     with _replacing(path) as file:
         head = _header(names, tensors, metadata)
         digest.update(head)
         file.write(head)
         for name in names:
             numbers = tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-            digest.update(numbers)
-            file.write(numbers)
+            for first in range(0, len(numbers), PIECE):
+                piece = numbers[first : first + PIECE]
+                digest.update(piece)
+                file.write(piece)
+                waiting += len(piece)
+                if waiting >= PIECE:
+                    _settle(file)
+                    waiting = 0
     return digest.hexdigest()
+
+
+def _settle(file: IO[bytes]) -> None:
+    """What was written reaches the disk, and leaves the memory in which the next piece will wait.
+
+    To fill memory that nobody has used yet can take several times as long as the disk takes.
+    """
+    file.flush()
+    os.fsync(file.fileno())
+    if hasattr(os, "posix_fadvise"):  # not on macOS
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from models.files import WeightsError, load_into, read_tensors, sha256_of, write_tensors
+from models.files import WeightsError, load_into, read_tensors, sha256_of, tensors, write_tensors
 from models.files.tensors import CODES
 
 
@@ -35,9 +35,11 @@ def test_tensors_come_back_bit_for_bit_in_their_own_types(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("metadata", [None, {"made": "here, in Köln"}])
+@pytest.mark.parametrize("piece", [1, 5, 8, 16 << 20])
 def test_the_file_has_the_bytes_of_the_formats_own_writer_and_the_digest_that_is_returned(
-    tmp_path: Path, metadata: dict[str, str] | None
+    tmp_path: Path, metadata: dict[str, str] | None, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(tensors, "PIECE", piece)
     path = tmp_path / "weights.safetensors"
     given = {f"{dtype}/größe/{n}": torch.ones(3, n).to(dtype) for dtype in CODES for n in (0, 1, 2)}
     given |= {"b scalar": torch.tensor(0.5), "a scalar": torch.tensor(7), "flag": torch.tensor(True)}
