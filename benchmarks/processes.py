@@ -1,7 +1,7 @@
 """Two processes on two cores against one on one: `python -m benchmarks.processes [--rounds 5] [--steps 4]`.
 
-Real training steps of the same global batch: pretraining as in configs/pretrain_personas.yaml (16 pictures), CDC and
-RSSA of the same network (8). Each process is pinned to a core of its own and has one thread; two share the batch
+Real training steps of the same global batch of 16: pretraining as in configs/pretrain_personas.yaml, CDC and RSSA of
+the same network. Each process is pinned to a core of its own and has one thread; two share the batch
 through Accelerate, over gloo on loopback. They live through all rounds (one, two, one, two, ...), and in a round both
 take the same steps of the schedule. The wall clock counts, so the machine must have nothing else to do. One process is
 promised to take at least 1.6 times as long as two (exit code 1 if not, for any of the trainings); the first round does
