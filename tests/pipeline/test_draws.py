@@ -75,6 +75,20 @@ def test_the_groups_that_are_compared_stay_whole_in_one_share(world: int, parts:
 
 
 @pytest.mark.parametrize(("world", "parts"), SPLITS)
+@pytest.mark.parametrize("compared", [False, True])
+def test_a_group_is_dealt_to_processes_where_that_is_even_and_its_members_can_meet(
+    world: int, parts: int, compared: bool
+) -> None:
+    whole = draws().at(2, "G").group(4).normal("group", 6)
+    shares = [draws(0, r, world, parts).at(2, "G", p) for p in range(parts) for r in range(world)]
+    found = [share.dealt(4, compared).normal("group", 6) for share in shares]
+    if 4 % (world * parts) == 0 and not (compared and parts > 1):
+        assert torch.equal(torch.stack(found, dim=1).flatten(0, 1), whole)
+    else:
+        assert all(torch.equal(each, whole) for each in found)
+
+
+@pytest.mark.parametrize(("world", "parts"), SPLITS)
 def test_a_group_of_a_method_is_drawn_whole_by_everybody(world: int, parts: int) -> None:
     whole = draws().at(2, "G").group(4).normal("group", 6)
     assert whole.shape == (4, 6)
