@@ -152,8 +152,11 @@ def neighbours(nets: Nets, draws: StepDraws, settings: Settings) -> Tensors:
         other = noise if settings.shared_noise else group.noise("source noise", shape.noise_sides)
         before = source.features(source.styles(source.mapping(z)), max(layers), other)
     after = adapted.features(adapted.styles(adapted.mapping(z)), max(layers), noise)
-    whole = [[group.together(f) if i in layers else f for i, f in enumerate(fs)] for fs in (after, before)]
-    loss = distance_consistency(*whole, torch.tensor(layers), settings.distance_direction)
+    ours, theirs = (
+        [group.together(f) if i in layers else f for i, f in enumerate(features)]
+        for features in (after, before)
+    )
+    loss = distance_consistency(ours, theirs, torch.tensor(layers), settings.distance_direction)
     return {"distance": loss}
 
 
