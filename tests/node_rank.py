@@ -25,9 +25,9 @@ def main(folder: Path, dies: int, arguments: list[str]) -> int:
     decode, step = streamed.decoded, Trainer.step
     counts = (folder / f"{os.environ.get('RANK', '0')}.txt").open("a", buffering=1)
 
-    def counted(sample: Any, size: int, fit: str) -> Any:
+    def counted(sample: Any, size: int, fit: str, into: Any) -> Any:
         counts.write(f"{sample.key}\n")
-        return decode(sample, size, fit)
+        return decode(sample, size, fit, into)
 
     def mortal(trainer: Trainer) -> None:
         if dies and trainer.step_number == dies:

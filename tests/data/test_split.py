@@ -32,9 +32,11 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     counts: Counter[str] = Counter()
     decode = streaming.decoded
 
-    def counted(sample: Sample, size: int, fit: str) -> tuple[torch.Tensor, list[str]]:
+    def counted(
+        sample: Sample, size: int, fit: str, into: torch.Tensor | None
+    ) -> tuple[torch.Tensor, list[str]]:
         counts[sample.key] += 1
-        return decode(sample, size, fit)
+        return decode(sample, size, fit, into)
 
     monkeypatch.setattr(streaming, "decoded", counted)
     return counts
