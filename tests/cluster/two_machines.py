@@ -20,7 +20,7 @@ def main(folder: Path) -> None:
     settle_variables(None)
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={**SMALL, "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args=SMALL)
     others = [cluster.add_node(**SMALL) for _ in range(2)]
     by_id = {node.node_id: node for node in others}
 
