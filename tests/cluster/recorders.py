@@ -26,7 +26,9 @@ if name == "srun":
 if name == "scontrol" and words[0] == "show":
     print("node1\\nnode2")
 if "cluster.checks.joining" in words:
-    print(json.dumps({{"machines": 2, "cpus": 16.0, "gpus": 0.0}}))
+    with open(os.environ["RECORD"]) as record:
+        started = sum(json.loads(line)[0] == "ray" for line in record)
+    print(json.dumps({{"machines": started, "cpus": 8.0 * started, "gpus": 0.0}}))
 if words[1:2] == ["pipeline.sweep"] and "HOLD" in os.environ:
     def stop(*given):
         sys.exit(130)
