@@ -11,7 +11,6 @@ not count.
 import argparse
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -25,7 +24,7 @@ import torch
 from benchmarks import timing
 from benchmarks.literal.step import CPU, RandomPictures, Work, modules_of
 from benchmarks.rssa_step import shipped_shape
-from benchmarks.timing import ratio
+from benchmarks.timing import free_port, ratio
 from cluster.engine import Engine, open_engine
 from models.stylegan2 import Shape
 from pipeline.draws import Change, Draws
@@ -78,6 +77,7 @@ class Group:
             "benchmarks.processes",
             "--take",
             method,
+            *("--batch", str(BATCHES[method])),
             *(["--tiny"] if tiny else []),
         ]
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(len(cores))}
@@ -124,13 +124,6 @@ class Group:
                 process.wait()
 
 
-def free_port() -> int:
-    """A port on loopback that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 def compared(method: str, rounds: int, steps: int, tiny: bool = False) -> dict[str, Any]:
     """One process against two: median seconds of a round, and how many times as long one takes."""
     cores = sorted(os.sched_getaffinity(0))[:2]
@@ -171,10 +164,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--only", nargs="+", choices=list(BATCHES), default=list(BATCHES), help="which of them"
     )
+    parser.add_argument("--batch", type=int, help="pictures of a step, of all processes (default: 16)")
     parser.add_argument("--tiny", action="store_true", help="networks of 32 px, to see that it works")
     parser.add_argument("--out", type=Path, help="append JSON lines to this file")
     parser.add_argument("--take", choices=list(BATCHES), help="be one of the processes")
     given = parser.parse_args(argv)
+    if given.batch is not None:
+        BATCHES.update(dict.fromkeys(BATCHES, given.batch))
     if given.take is not None:
         take_steps(given.take, given.tiny)
         return 0

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import random
+import socket
 import statistics
 import subprocess
 import time
@@ -79,6 +80,13 @@ def ratio(theirs: Sequence[float], ours: Sequence[float], draws: int = 2000) -> 
     rng = random.Random(0)
     medians = sorted(statistics.median(rng.choices(ratios, k=len(ratios))) for _ in range(draws))
     return Ratio(statistics.median(ratios), medians[int(0.025 * draws)], medians[int(0.975 * draws) - 1])
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens at."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 def cpu_model() -> str:

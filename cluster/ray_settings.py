@@ -24,9 +24,7 @@ def settle_variables(address: str | None) -> None:
     mode = os.environ.get("RAY_AUTH_MODE")
     if named and mode is None:
         os.environ["RAY_AUTH_MODE"] = "token"  # a client does not turn it on by itself
-    elif (
-        not named and address is None and mode in (None, "token")
-    ):  # else Ray writes one into the home folder
+    elif not named and address is None and mode in (None, "token"):  # else Ray writes one into the home
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
