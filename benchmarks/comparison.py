@@ -5,13 +5,11 @@ Copies the table, and draws one sheet: of the last grid of each variant's first 
 """
 
 import argparse
-import datetime
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.first_result import cpu, pictures_of
+from benchmarks.first_result import keep_about, pictures_of
 from pipeline.report.gather import Cell, cell
 from pipeline.report.grids import grid, rows_of, save
 
@@ -53,9 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         shutil.copy(given.run / name, given.out / name)
     cells = firsts(given.run)
     sheet(cells, given.once, given.rows, given.columns, given.out / "grid.png")
-    finished = len(list(given.run.glob("*/result.json")))
-    about = {"date": datetime.date.today().isoformat(), "machine": cpu(), "cells": finished}
-    (given.out / "machine.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    keep_about(given.out, len(list(given.run.glob("*/result.json"))))
     return 0
 
 

@@ -5,7 +5,6 @@ Copies the tables, and draws one small grid a target: the ten pictures, the sour
 
 import datetime
 import json
-import platform
 import shutil
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.timing import cpu_model
 from pipeline.data.fewshot import few_shots
 from pipeline.report.gather import cell
 from pipeline.report.grids import GAP, grid, reduced, rows_of, save
@@ -38,11 +38,10 @@ def sheet(folders: list[Path], out: Path) -> None:
     save(grid(rows, ["the pictures", "source", *(one.method for one in cells)], 2), out)
 
 
-def cpu() -> str:
-    """The processor's name, and how many of it."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}" if names else platform.processor()
+def keep_about(out: Path, cells: int) -> None:
+    """Write machine.json: the day, the processor, how many cells were finished."""
+    about = {"date": datetime.date.today().isoformat(), "machine": cpu_model(), "cells": cells}
+    (out / "machine.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 def main(run: Path, out: Path) -> None:
@@ -60,8 +59,7 @@ def main(run: Path, out: Path) -> None:
             [run / firsts[method] for method in sorted(firsts, key=lambda m: order.get(m, 9))],
             out / f"{target}.png",
         )
-    about = {"date": datetime.date.today().isoformat(), "machine": cpu(), "cells": len(results)}
-    (out / "machine.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    keep_about(out, len(results))
 
 
 if __name__ == "__main__":
