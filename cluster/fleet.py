@@ -41,7 +41,7 @@ def run_many(
     on_result: called here with (id, result or Failure) as each ends, in any order.
     address: a Ray cluster to join; without it, RAY_ADDRESS; without that a Ray of our own, on loopback.
     local: CPUs to count on this machine, where it is used alone; None: as many as this process may use.
-    tick: called here about twice a second ("here": between tasks).
+    tick: called in this process about twice a second; with "here" from another thread, while a task runs.
     retries: further tries for a task that failed. A task whose machine was lost moves on without them.
 
     Ctrl-C or SIGTERM: see cluster.dispatch. Raises MachineError if no machine can hold a task.
@@ -63,7 +63,7 @@ def run_many(
             )
     answers: dict[str, Answer] = {}
     for each in dict.fromkeys(own.values()):  # without Ray nobody counts what different tasks hold together
-        crew: Crew = HereCrew(run) if backend == "here" else ProcessCrew(run, each, local)
+        crew: Crew = HereCrew(run, tick) if backend == "here" else ProcessCrew(run, each, local)
         alike = [(key, payload) for key, payload in listed if own[key] == each]
         answers |= dispatch(crew, alike, on_result=on_result, tick=tick, retries=retries)
     return answers

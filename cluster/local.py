@@ -5,13 +5,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from cluster.dispatch import LAST_WORDS
+from cluster.dispatch import BEAT, LAST_WORDS
 from cluster.errors import MachineError
 from cluster.tasks import (
     Answer,
@@ -30,10 +30,14 @@ SPAWN = multiprocessing.get_context("spawn")  # a forked torch or CUDA is not sa
 
 
 class HereCrew:
-    """No workers: a task runs in this process when its answer is asked for. Threads are left alone."""
+    """No workers: a task runs in this process when its answer is asked for, and `tick` beside it from a thread.
 
-    def __init__(self, run: Run) -> None:
+    Threads of PyTorch are left alone.
+    """
+
+    def __init__(self, run: Run, tick: Callable[[], None] | None = None) -> None:
         self.run = run
+        self.tick = tick
         self.given: list[tuple[str, Payload]] = []
         self.stopped: list[tuple[str, Answer]] = []
 
@@ -53,7 +57,8 @@ class HereCrew:
         if not self.given:
             return [self.stopped.pop()] if self.stopped else []
         key, payload = self.given.pop()
-        answer = attempt(self.run, payload)
+        with _ticking(self.tick):
+            answer = attempt(self.run, payload)
         if isinstance(answer, Failure) and answer.kind == "stopped":
             self.stopped.append((key, answer))
             raise KeyboardInterrupt
@@ -64,6 +69,24 @@ class HereCrew:
 
     def close(self) -> None:
         """See Crew.close."""
+
+
+@contextmanager
+def _ticking(tick: Callable[[], None] | None) -> Iterator[None]:
+    """Within, `tick` is called every BEAT seconds, by one thread, which has ended when this block has."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while tick and not over.wait(BEAT):
+            tick()
+
+    thread = threading.Thread(target=beat, name="graft-tick", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @dataclass

@@ -125,6 +125,11 @@ def test_an_interrupt_lets_busy_tasks_save_and_begins_no_other(
     assert heard == {"a": Failure("stopped", "stopped"), "b": Failure("stopped", "stopped")}
 
 
+def test_a_task_in_this_process_is_watched_while_it_runs(tmp_path: Path) -> None:
+    task = {"do": "meet", "me": "task", "other": "tick", "folder": str(tmp_path)}
+    assert fleet("here", {"a": task}, tick=(tmp_path / "tick").touch) == {"a": {"value": "met"}}
+
+
 def test_an_interrupt_in_this_process_stops_the_run_too(tmp_path: Path) -> None:
     heard: dict[str, Any] = {}
     signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
