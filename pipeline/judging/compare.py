@@ -11,6 +11,7 @@ import numpy as np
 
 from models.files import read_tensors
 from pipeline.errors import GraftError
+from pipeline.judging.score import recipe
 from pipeline.judging.settings import Comparing
 from pipeline.judging.statistics import (
     FEWEST_SEEDS,
@@ -118,8 +119,7 @@ def _metrics(cells: Sequence[Cell]) -> tuple[Metric, ...]:
     kinds: dict[str, Counter[tuple[str, str, str]]] = {}
     for cell in cells:
         for name, score in cell.scores().items():
-            recipe = ", ".join(f"{key} {value}" for key, value in score["protocol"].items())
-            kinds.setdefault(name, Counter())[(score["network"], score["better"], recipe)] += 1
+            kinds.setdefault(name, Counter())[(score["network"], score["better"], recipe(score))] += 1
     return tuple(Metric(name, *count.most_common(1)[0][0]) for name, count in kinds.items())
 
 

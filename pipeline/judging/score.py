@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from textwrap import wrap
 from typing import Any, Literal
+
+WIDTH = 100  # characters of a line of notes
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,21 @@ class Score:
         return asdict(self)
 
 
+def recipe(score: Mapping[str, Any]) -> str:
+    """How a number was measured, every parameter of it."""
+    return ", ".join(f"{key} {value}" for key, value in score["protocol"].items())
+
+
 def score_lines(scores: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One aligned line a score, as a terminal shows it: value, interval, network, n."""
+    """One aligned line a score, as a terminal shows it: value, interval, network, n. Then how each was measured."""
     lines = []
+    measured: dict[str, list[str]] = {}
     width = max([10, *(len(score["name"]) for score in scores)])
     for score in scores:
         value = "none" if score["value"] is None else f"{score['value']:.4f}"
         interval = "" if score["low"] is None else f"  [{score['low']:.4f}, {score['high']:.4f}]"
         lines.append(f"  {score['name']:<{width}} {value}{interval}  ({score['network']}, n {score['n']})")
-    return lines
+        if said := recipe(score):
+            measured.setdefault(said, []).append(score["name"])
+    notes = [f"{', '.join(names)}: {said}." for said, names in measured.items()]
+    return lines + wrap(" ".join(notes), WIDTH, initial_indent="  ", subsequent_indent="  ")
