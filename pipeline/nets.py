@@ -27,6 +27,12 @@ class Nets:
         self.memory = {name: value.to(device) for name, value in memory.items()}
         self.twins = {name: copy.deepcopy(self.modules[name]) for name in method.averages}
         self._method = method
+        self._norms = [
+            part
+            for name in method.optimisers
+            for part in self.modules[name].modules()
+            if getattr(part, "track_running_stats", False)
+        ]
         for module in (*self.modules.values(), *self.twins.values()):
             module.requires_grad_(False)
         self.optimisers: dict[str, Moves] = {
@@ -88,6 +94,16 @@ class Nets:
             twins: list[Tensor] = list(self.twins[name].parameters())
             now: list[Tensor] = list(self.modules[name].parameters())
             torch._foreach_lerp_(twins, now, 1.0 - average.decay(step))
+
+    def running(self) -> list[dict[str, Tensor]]:
+        """Copies of what each norm keeps of the batches it has seen; empty where no network has such norms."""
+        return [{key: kept.clone() for key, kept in norm.named_buffers()} for norm in self._norms]
+
+    def take_back(self, running: list[dict[str, Tensor]]) -> None:
+        """The inverse of `running`, as often as needed. Not in place: graphs yet to be pulled on hold the old ones."""
+        for norm, buffers in zip(self._norms, running, strict=True):
+            for key, kept in buffers.items():
+                setattr(norm, key, kept.clone())
 
     def state(self) -> dict[str, Tensor]:
         """Everything that a checkpoint holds, flat: networks, twins, moments, memories."""

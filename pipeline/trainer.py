@@ -39,6 +39,7 @@ class Trainer:
 
     def step(self) -> None:
         """One row of the table after the other, then the averages."""
+        running = self.nets.running()  # of the whole step: a row may run a network for a later one
         for phase in self.method.phases:
             if not phase.when(self.step_number):
                 continue
@@ -58,6 +59,7 @@ class Trainer:
                 self.refused.pop(phase.name, None)
             else:
                 self.nets.memory = memory
+                self.nets.take_back(running)
                 self._refuse(phase)
         self.nets.follow(self.step_number)
         self.step_number += 1
