@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pipeline.judging.evaluator import Judgement
 from pipeline.mirror import Mirror
 from pipeline.precision import look_at_precision
 from pipeline.record import Place, settle_machine
-from pipeline.store import read_json, write_json
+from pipeline.store import alone, read_json, write_json
 from pipeline.tracking import jsonl
 from pipeline.tracking.sync import summary
 from pipeline.tracking.trackers import TRACKERS
@@ -44,15 +45,32 @@ def run_cell(
 
     rungs: steps after which the cell is also judged in between; `report` gets those scores and may raise to end it.
     A run that diverges or runs out of memory gives a result that says so; other errors are the caller's.
+    One process at a time has the cell's folder: a second command is told who (GraftError) and leaves, having written
+    nothing. A cell of a sweep waits for the other, whose result it takes, or goes on from what that one has left.
     """
-    mirror = Mirror(place.folder, place.store if engine.rank == 0 else None)
-    place = replace(place, saved=mirror.saved)
-    if place.store is not None:
-        mirror.take()
-        engine.barrier()  # the others find what rank 0 has taken
     earlier = finished(place.folder)
     if earlier is not None:
         return earlier
+    mirror = Mirror(place.folder, place.store if engine.rank == 0 else None)
+    place = replace(place, saved=mirror.saved)
+    instead = "keep this run elsewhere with --runs" if place.parent is None else None
+    with alone(place.folder, instead) if engine.rank == 0 else nullcontext():
+        mirror.take()
+        engine.barrier()  # the others begin when rank 0 has the folder, and find what it has taken
+        earlier = finished(place.folder)
+        return earlier or _run_held(job, place, engine, mirror, rungs, report, tick)
+
+
+def _run_held(
+    job: Job | Pretrain,
+    place: Place,
+    engine: Engine,
+    mirror: Mirror,
+    rungs: tuple[int, ...],
+    report: Callable[[int, dict[str, float]], None],
+    tick: Callable[[int], None],
+) -> dict[str, Any]:
+    """The same, of a cell whose folder this process has for itself."""
     settle_machine(engine.device)
     look_at_precision(job.precision, engine.device)
     began = time.perf_counter()
@@ -115,6 +133,6 @@ def spent(folder: Path) -> float:
 
 
 def keep_time(folder: Path, seconds: float) -> None:
-    """Remember them."""
-    if folder.is_dir():
+    """Remember them, of a cell that has begun."""
+    if (folder / "config.yaml").is_file():
         write_json(folder / "spent.json", {"seconds": seconds})

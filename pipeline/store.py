@@ -1,14 +1,17 @@
 """Where states and artefacts lie: checkpoints by step, cached things by content, results by cell."""
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import shutil
+import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from torch import Tensor
 
@@ -16,6 +19,7 @@ from models.files import WeightsError, read_tensors, sha256_of, write_tensors, w
 from pipeline.errors import INPUT, GraftError
 
 KEPT = 2
+LOCKLESS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # of file systems without locks
 
 
 def write_json(path: Path, values: Any) -> None:
@@ -113,5 +117,39 @@ class Cache:
 def held(path: Path) -> Iterator[None]:
     """Wait for, and hold, the lock at `path`; it ends with the process, however that ends."""
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        _locked(file, fcntl.LOCK_EX)  # without locks a thing is made twice, and whole each time
         yield
+
+
+@contextmanager
+def alone(folder: Path, instead: str | None) -> Iterator[None]:
+    """Hold the folder of a sweep or a cell; it is free again when this process ends, however that ends.
+
+    Where another process holds it: GraftError that says who, and what a person can do `instead`. None: waits.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".held").open("a+", encoding="utf-8") as file:
+        try:
+            locked = _locked(file, fcntl.LOCK_EX | (0 if instead is None else fcntl.LOCK_NB))
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise GraftError(f"{folder}: held by {holder}; wait for it, or {instead}") from None
+        if not locked:
+            said = f"warning: {folder}: its file system has no locks; start nothing else that writes there"
+            print(said, file=sys.stderr, flush=True)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def _locked(file: IO[str], how: int) -> bool:
+    """Lock an open file; False where its file system cannot. BlockingIOError: another process has it."""
+    try:
+        fcntl.flock(file, how)
+    except OSError as error:
+        if error.errno not in LOCKLESS:
+            raise
+        return False
+    return True

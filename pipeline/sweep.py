@@ -69,7 +69,8 @@ def run_sweep(
     from pipeline.finish import chosen_trials, failed, finish, say_finished
     from pipeline.job import entry_of
     from pipeline.mirror import put_outcome
-    from pipeline.sweeping import Sweeping, alone, best_of, jobs_of, run_grid, run_search
+    from pipeline.sweeping import Sweeping, best_of, jobs_of, run_grid, run_search
+    from pipeline.store import alone
     from pipeline.tracking.card import tracking_uri
     from pipeline.tracking.progress import CellView, Progress
     from pipeline.tracking.trackers import TRACKERS
@@ -77,7 +78,7 @@ def run_sweep(
     console = Console(highlight=False)
     folder, jobs = runs / sweep.name, jobs_of(sweep)
     uri = tracking_uri() if sweep.tracker == "mlflow" else None
-    with alone(folder):
+    with alone(folder, "give this sweep another name"):
         text = yaml.safe_dump(sweep.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         write_whole(folder / "sweep.yaml", text.encode())
         for name in dict.fromkeys(job.method for job in jobs):

@@ -1,13 +1,11 @@
 """A sweep: search the weights, run the grid, skip what is done."""
 
 import errno
-import fcntl
 import json
 import os
-import socket
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,25 +68,6 @@ class Sweeping:
         return Share(used.cpus, used.gpus, used.workers, used.threads)
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold the sweep's folder; a second command says who has it, and leaves."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".held").open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise GraftError(
-                f"{folder}: held by {holder}; wait for it, or give this sweep another name"
-            ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield
-
-
 def jobs_of(sweep: Sweep, chosen: Chosen | None = None) -> list[Job | Pretrain]:
     """Every cell of the grid, checked, with what the search chose for its method and target."""
     jobs = []
@@ -124,7 +103,8 @@ def run_grid(sweeping: Sweeping, jobs: list[Job | Pretrain]) -> dict[str, dict[s
             status = "stopped" if answer.kind == "stopped" else "failed"
             answer = result_of(job, status, answer.reason, None, folder)
             folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / "result.json", answer)
+            if finished(folder) is None:  # another command of this cell may have brought it to its end
+                write_json(folder / "result.json", answer)
         results[key] = answer
 
     run_many(
