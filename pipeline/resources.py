@@ -3,6 +3,8 @@
 Nothing here is in a job's digest: with other workers, another engine or the batch in parts a run gives the same
 numbers up to rounding. Precision is the exception. bf16 changes the numbers, so `applied` hands it to the job, whose
 id then says so.
+
+What is accepted together was shown together, for every method: tests/test_combined.py, tests/test_deepspeed.py.
 """
 
 import json

@@ -1,4 +1,8 @@
-"""DeepSpeed beside Accelerate, on two gloo processes: stage 0 has its bits, stage 1 its numbers, and says where not."""
+"""DeepSpeed beside Accelerate, on two gloo processes: stage 0 has its bits, stage 1 its numbers, and says where not.
+
+By the whole batch, and by a batch in parts, whose numbers under Accelerate tests/test_combined.py holds against one
+process.
+"""
 
 import json
 import os
@@ -42,18 +46,22 @@ def apart(one: dict[str, Tensor], two: dict[str, Tensor], kind: str = "") -> flo
     return max(float((one[k].double() - two[k].double()).abs().max()) for k in one if k.startswith(kind))
 
 
+@pytest.mark.parametrize("parts", ["", "parts"], ids=["whole", "in parts"])
 @pytest.mark.parametrize("name", SETTINGS)
-def test_stage_0_has_the_bits_of_accelerate_on_both_ranks(answers: Path, name: str) -> None:
-    expected = states(answers, f"{name}-accelerate")[0]
-    for found in states(answers, f"{name}-zero0"):
+def test_stage_0_has_the_bits_of_accelerate_on_both_ranks(answers: Path, name: str, parts: str) -> None:
+    expected = states(answers, f"{name}-accelerate{parts}")[0]
+    for found in states(answers, f"{name}-zero0{parts}"):
         assert found.keys() == expected.keys()
         assert [key for key in expected if not torch.equal(found[key], expected[key])] == []
 
 
+@pytest.mark.parametrize("parts", ["", "parts"], ids=["whole", "in parts"])
 @pytest.mark.parametrize("name", DEALT_OUT)
-def test_stage_1_has_the_numbers_of_accelerate_and_gathers_whole_moments(answers: Path, name: str) -> None:
-    expected = states(answers, f"{name}-accelerate")[0]
-    first, second = states(answers, f"{name}-zero1")
+def test_stage_1_has_the_numbers_of_accelerate_and_gathers_whole_moments(
+    answers: Path, name: str, parts: str
+) -> None:
+    expected = states(answers, f"{name}-accelerate{parts}")[0]
+    first, second = states(answers, f"{name}-zero1{parts}")
     assert apart(first, second) == 0
     assert apart(first, expected, "adam/") <= SAME
     assert apart(first, expected) <= NEAR.get(name, SAME)

@@ -15,6 +15,7 @@ from models.files import write_tensors
 from pipeline.resources import DEALT_OUT
 from pipeline.trainer import Trainer
 from tests import miniature
+from tests.two_combined import BATCH, terms_of
 from tests.two_processes import EVERY_TERM, SETTINGS
 
 STEPS = 3
@@ -25,6 +26,10 @@ def made(name: str, engine: Engine) -> Trainer:
     every = [term for term in EVERY_TERM.get(name, ()) if term != "mode_seeking"]
     terms = {"diversity": every} if every else {}
     return miniature.trainer(name, engine, batch=8, settings=SETTINGS[name], **terms)
+
+
+def in_parts(name: str, engine: Engine) -> Trainer:
+    return miniature.trainer(name, engine, parts=2, batch=BATCH, settings=SETTINGS[name], **terms_of(name))
 
 
 def kept(trainer: Trainer, steps: int) -> dict[str, Tensor]:
@@ -62,6 +67,9 @@ def main(folder: Path) -> None:
         states = {"accelerate": kept(made(name, accelerate), STEPS), "zero0": kept(made(name, whole), STEPS)}
         if name in DEALT_OUT:
             states["zero1"] = kept(made(name, dealt), STEPS)
+            states["zero1parts"] = kept(in_parts(name, dealt), 1)
+        for kind, engine in (("accelerateparts", accelerate), ("zero0parts", whole)):
+            states[kind] = kept(in_parts(name, engine), 1)
         for kind, state in states.items():
             write_tensors(folder / f"{name}-{kind}-{accelerate.rank}.safetensors", state)
     told = {name: refusal(name, dealt) for name in ("stylegan2", "cdc")}
