@@ -69,8 +69,8 @@ def run_sweep(
     from pipeline.finish import chosen_trials, failed, finish, say_finished
     from pipeline.job import entry_of
     from pipeline.mirror import put_outcome
-    from pipeline.sweeping import Sweeping, best_of, jobs_of, run_grid, run_search
     from pipeline.store import alone
+    from pipeline.sweeping import Sweeping, best_of, jobs_of, run_grid, run_search
     from pipeline.tracking.card import tracking_uri
     from pipeline.tracking.progress import CellView, Progress
     from pipeline.tracking.trackers import TRACKERS

@@ -1,9 +1,12 @@
+import errno
+import fcntl
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import GraftError
-from pipeline.store import Cache, Checkpoints, read_json, write_json
+from pipeline.store import Cache, Checkpoints, alone, read_json, write_json
 
 
 def tensors(value: float) -> dict[str, Tensor]:
@@ -182,3 +185,42 @@ def test_a_cached_thing_belongs_to_its_kind_and_key_and_a_harmed_one_is_made_aga
 def test_a_state_is_plain_json(tmp_path: Path) -> None:
     folder = saved(tmp_path, 5).folder / "000005"
     assert json.loads((folder / "state.json").read_text())["step"] == 5
+
+
+def holds(folder: Path, has_it: Event) -> None:
+    with alone(folder, "go elsewhere"):
+        has_it.set()
+        time.sleep(600)
+
+
+def test_a_held_folder_says_who_has_it_until_that_process_is_killed(tmp_path: Path) -> None:
+    context = get_context("fork")
+    has_it = context.Event()
+    holder = context.Process(target=holds, args=(tmp_path / "run", has_it))
+    holder.start()
+    try:
+        assert has_it.wait(60)
+        said = rf"run: held by process {holder.pid} on .+; wait for it, or go elsewhere$"
+        with pytest.raises(GraftError, match=said) as caught, alone(tmp_path / "run", "go elsewhere"):
+            pass
+        assert caught.value.exit_code == 2
+    finally:
+        holder.kill()
+        holder.join(60)
+    with alone(tmp_path / "run", "go elsewhere"):
+        assert str(os.getpid()) in (tmp_path / "run" / ".held").read_text()
+
+
+def no_locks(file: object, how: int) -> None:
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))  # Lustre without its option, for one
+
+
+def test_where_the_file_system_has_no_locks_a_run_is_warned_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with alone(tmp_path / "run", "go elsewhere"):
+        said = capsys.readouterr().err
+    assert said.startswith(f"warning: {tmp_path / 'run'}: its file system has no locks; ")
+    found = Cache(tmp_path / "cache").get("a", "b", lambda: {"x": torch.ones(2)})
+    assert torch.equal(found["x"], torch.ones(2))
