@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,14 +106,19 @@ def _owners(proc: Path) -> dict[str, int]:
     """Process id by inode of a socket, of the processes that may be looked into."""
     found = {}
     for process in proc.glob("[0-9]*"):
-        try:
-            links = [str(each.readlink()) for each in (process / "fd").iterdir()]
-        except OSError:  # another user's, or gone meanwhile
-            continue
-        for link in links:
-            if link.startswith("socket:["):
-                found[link[8:-1]] = int(process.name)
+        with suppress(OSError):  # another user's, or gone meanwhile
+            for each in (process / "fd").iterdir():
+                link = _target(each)
+                if link.startswith("socket:["):
+                    found[link[8:-1]] = int(process.name)
     return found
+
+
+def _target(link: Path) -> str:
+    """Where it leads; "" of a file that was closed meanwhile, as in this process the list of its own files is."""
+    with suppress(OSError):
+        return str(link.readlink())
+    return ""
 
 
 def _whose(process: Path) -> str | None:

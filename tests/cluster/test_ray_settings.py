@@ -1,9 +1,15 @@
+import os
 import socket
 
 import pytest
 
+from cluster.checks.ports import LISTENS, PROC, Door, _address, _owners
 from cluster.errors import MachineError
+from cluster.fleet import run_many
 from cluster.ray_settings import check_reachable, settle_variables
+from cluster.tasks import Share
+from tests.cluster.toys import toy
+from tests.sweeps import descendants
 
 NAMES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
 
@@ -58,3 +64,42 @@ def test_an_address_where_nothing_listens_is_told_at_once() -> None:
     with pytest.raises(MachineError, match=f"no Ray cluster answers at 127.0.0.1:{port}"):
         check_reachable(f"127.0.0.1:{port}")
     check_reachable("auto")
+
+
+def doors_of(pids: set[int]) -> set[Door]:
+    """What these processes listen on, whoever they are: the driver of a Ray is this one, whose title is not Ray's."""
+    owners, found = _owners(PROC), set()
+    for name in ("tcp", "tcp6"):
+        for line in (PROC / "net" / name).read_text().splitlines()[1:]:
+            columns = line.split()
+            pid = owners.get(columns[9])
+            if columns[3] == LISTENS and pid in pids:
+                found.add(Door(*_address(columns[1]), pid, "Ray", False))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (PROC / "net" / "tcp").exists(), reason="sockets are read from /proc")
+def test_no_process_of_a_ray_of_our_own_listens_beyond_loopback(
+    ray_of_two: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = str(tmp_path_factory.mktemp("meet"))
+    tasks = {me: {"do": "meet", "folder": folder, "me": me, "other": other} for me, other in ("ab", "ba")}
+    titles: dict[int, str] = {}
+    doors: set[Door] = set()
+
+    def look(key: str, answer: object) -> None:  # as each ends: both workers are there still
+        titles.update(descendants(os.getpid()))
+        doors.update(doors_of({os.getpid(), *titles}))
+
+    run_many(toy, tasks.items(), share=Share(cpus=1), on_result=look)
+    behind = [titles.get(door.pid or 0, "driver") for door in doors]
+    for kind in ("raylet", "gcs_server", "ray::", "driver"):
+        assert any(kind in title for title in behind), (kind, behind)
+    assert [f"{titles.get(door.pid or 0)}: {door}" for door in doors if door.open] == []
+
+
+def test_a_door_to_others_would_be_seen() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        (door,) = (door for door in doors_of({os.getpid()}) if door.port == server.getsockname()[1])
+        assert door.open
