@@ -5,11 +5,12 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 from cluster.errors import MachineError
 
 PROGRESS = 8 << 20  # bytes; after so many a new failure is the first one again
+BLOCK = 1 << 20  # bytes asked for at once
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Limits:
     read: float = 5.0
     tries: int = 4
     pause: float = 0.5
-    slowest: float = 1024.0  # on average, looked at after `patience` seconds
+    slowest: float = 1024.0  # on average over each `patience` seconds
     patience: float = 30.0
 
 
@@ -43,7 +44,7 @@ class Object:
 class Answer:
     """What a store begins to send: from byte `at`, of `size` in all; "" for a digest that it does not say.
 
-    read: the next bytes, at most so many, none at the end; raises Torn.
+    read: the next bytes, at most so many, as they come, none at the end; raises Torn.
     """
 
     at: int
@@ -90,19 +91,20 @@ class Download:
             time.sleep(LIMITS.pause * 2**failures * JITTER.random())
 
     def _received(self) -> Answer:
-        """Asks for what is missing, in blocks of about a second, so that a body that trickles is noticed."""
+        """Asks for what is missing; a body that trickles, or begins to, is noticed within twice the patience."""
         answer = self.ask(self.url, self.file.tell(), self.etag)
         self.etag = answer.etag  # what is asked for later must be of the same object
         if answer.at != self.file.tell():
             self._begin_anew()  # a server that knows no ranges sends everything again
-        began, received, amount = time.monotonic(), 0, 1 << 16
-        while block := answer.read(amount):
+        began, received = time.monotonic(), 0
+        while block := answer.read(BLOCK):
             self.file.write(block)
             received += len(block)
-            seconds = max(time.monotonic() - began, 1e-3)
-            if seconds > LIMITS.patience and received / seconds < LIMITS.slowest:
-                raise Torn(f"{received / seconds:.0f} bytes a second")
-            amount = min(1 << 20, max(256, int(received / seconds)))
+            seconds = time.monotonic() - began
+            if seconds > LIMITS.patience:
+                if received / seconds < LIMITS.slowest:
+                    raise Torn(f"{received / seconds:.0f} bytes a second")
+                began, received = time.monotonic(), 0
         return answer
 
     def _checked(self, answer: Answer) -> Object:
@@ -123,3 +125,26 @@ class Download:
     def _begin_anew(self) -> None:
         self.file.seek(0)
         self.file.truncate()
+
+
+class _AsItComes:
+    """A stream whose `read` gives what is there and does not wait for the rest."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def read(self, amount: int) -> Any:
+        return self.stream.read1(amount)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def as_it_comes(body: Any) -> Any:
+    """The same body of botocore's, counted and checked as before; by itself it waits for all that was asked for.
+
+    There is no public switch; without the private name, or urllib3's read1, it goes on waiting.
+    """
+    if hasattr(getattr(body, "_raw_stream", None), "read1"):
+        body._raw_stream = _AsItComes(body._raw_stream)
+    return body

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster import download
-from cluster.download import Answer, Download, Limits, Object, Torn
+from cluster.download import Answer, Download, Limits, Object, Torn, as_it_comes
 from cluster.errors import MachineError, ObjectError
 
 SHA256 = "graft-sha256"  # key of our own digest in an object's metadata
@@ -174,7 +174,7 @@ def _asked(url: str, at: int, etag: str) -> Answer:
         answer["ETag"],
         answer.get("Metadata", {}).get(SHA256, ""),
         plain[1] if plain and not keyed else "",
-        partial(_read, answer["Body"]),
+        partial(_read, as_it_comes(answer["Body"])),
     )
 
 

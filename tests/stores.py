@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
@@ -27,13 +27,15 @@ class Fault:
     """What happens to the next `times` requests of this method whose path and query hold `part`.
 
     kind: 503, expired (403 as Amazon sends it), cut (half a body, then the end), stall (half a body, then nothing),
-    corrupt (one byte of the body is another), same (nothing: to count).
+    drip (half a body, then a hundred bytes a second), corrupt (one byte of the body is another), same (nothing: to
+    count). The first `after` such requests are spared.
     """
 
     kind: str
     part: str = ""
     method: str = "GET"
     times: int = 10**9
+    after: int = 0
 
 
 @dataclass
@@ -50,6 +52,9 @@ class Store:
         with self.turn:
             for one in self.faults:
                 if one.times > 0 and one.method == method and one.part in path:
+                    if one.after > 0:
+                        one.after -= 1
+                        continue
                     one.times -= 1
                     return one.kind
         return ""
@@ -127,16 +132,26 @@ def _answering(store: Store, host: str, port: int) -> type[BaseHTTPRequestHandle
             if "Content-Length" not in headers:
                 self.send_header("Content-Length", str(length))
             self.end_headers()
-            if kind in ("cut", "stall"):
+            if kind in ("cut", "stall", "drip"):
                 self.wfile.write(content[: len(content) // 2])
                 self.wfile.flush()
                 if kind == "stall":
                     store.stop.wait(20)
+                if kind == "drip":
+                    self.drip(content[len(content) // 2 :])
                 self.close_connection = True
                 return
             if kind == "corrupt" and content:
                 content = content[:-1] + bytes([content[-1] ^ 1])
             self.wfile.write(content)
+
+        def drip(self, rest: bytes) -> None:
+            """Until nobody listens any more, or for a minute."""
+            with suppress(OSError):
+                for at in range(0, min(len(rest), 6000), 5):
+                    self.wfile.write(rest[at : at + 5])
+                    if store.stop.wait(0.05):
+                        break
 
         def log_message(self, format: str, *args: object) -> None:
             pass

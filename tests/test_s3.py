@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cluster.errors import MachineError
 from cluster.objects import exists, put_bytes, put_file, put_folder
 from pipeline import cli
 from pipeline.data.fewshot import few_shots
@@ -72,6 +73,44 @@ def test_a_stream_larger_than_its_cache_is_the_same_stream_for_any_number_of_wor
     for worker in (here, *workers):
         worker.close()
     assert store.count("GET", "/train-") > 4  # some had to leave, and came again
+
+
+def test_credentials_that_expire_while_a_stream_runs_are_one_sentence_and_renewed_it_is_the_same_stream(
+    store, packed, name, monkeypatch
+):
+    put_folder(packed, name, "manifest.json")
+    size = max(path.stat().st_size for path in packed.glob("*.tar"))
+    monkeypatch.setenv("GRAFT_CACHE_GB", str(2.5 * size / 2**30))  # so that shards leave, and come again
+    monkeypatch.setattr(
+        Streamed.__init__, "__defaults__", (4, "refuse", 0)
+    )  # buffer, fit, none kept in memory
+    here, there = (
+        open_set(where, 16, hold_limit_bytes=1000, seed=5, buffer=4) for where in (str(packed), name)
+    )
+    for one in (here, there):
+        one._ahead = 0  # what is asked for is decoded, and no more
+    whole = in_order(here, range(72))
+    assert torch.equal(in_order(there, range(8)), whole[:8])
+    store.faults.append(Fault("expired", "/train-", after=2))
+    seen = list(range(8))
+
+    def go_on() -> None:
+        for counter in range(8, 72):
+            assert torch.equal(in_order(there, [counter])[0], whole[counter])
+            seen.append(counter)
+
+    with pytest.raises(MachineError, match="ExpiredToken: The provided token has expired") as said:
+        go_on()
+    assert 8 < len(seen) < 72
+    assert said.value.exit_code == 5
+    assert "\n" not in str(said.value)
+    assert [path.name for path in Path("cache").rglob("*.part")] == []
+    there.close()
+    store.faults.clear()  # renewed: the same command goes on from its counter
+    again = open_set(name, 16, hold_limit_bytes=1000, seed=5, buffer=4)
+    assert torch.equal(in_order(again, range(len(seen), 72)), whole[len(seen) :])
+    for one in (here, again):
+        one.close()
 
 
 def test_a_shard_that_is_another_by_now_stops_the_stream_by_name(store, packed, name, capsys):

@@ -3,15 +3,17 @@
 import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from cluster import objects
+from cluster import download, objects
 from cluster.errors import MachineError, ObjectError
 from cluster.object_cache import at_hand
 from cluster.objects import exists, fetch, listing, put_bytes, put_file, put_folder, remove, url_of
-from tests.stores import BUCKET, Fault, Store, under
+from tests.stores import BUCKET, SHORT, Fault, Store, under
 
 ROOT = Path(__file__).parents[2]
 CONTENT = os.urandom(300_000)
@@ -91,6 +93,58 @@ def test_a_body_that_never_comes_whole_leaves_nothing(store: Store, tmp_path: Pa
     with pytest.raises(MachineError, match=r"s3://graft/torn: does not arrive whole .*tried 3 times"):
         fetch(s3("torn"), tmp_path / "torn")
     assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def dripping(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "LIMITS", replace(SHORT, patience=1.0))
+
+
+def test_a_body_that_drips_is_given_up_soon_and_goes_on_where_it_was(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    dripping(monkeypatch)
+    put_bytes(CONTENT, s3("drip"))
+    store.faults.append(Fault("drip", "/drip", times=2))
+    began = time.monotonic()
+    fetch(s3("drip"), tmp_path / "whole")
+    assert time.monotonic() - began < 20  # all of it would be a minute, twice
+    assert (tmp_path / "whole").read_bytes() == CONTENT
+    ranges = [asked for method, path, asked in store.asked if method == "GET" and path.endswith("/drip")]
+    starts = [int(asked.removeprefix("bytes=").rstrip("-") or 0) for asked in ranges]
+    assert len(starts) == 3
+    assert starts[1] > len(CONTENT) // 2  # what dripped is not asked for again
+    assert starts[2] > starts[1] + (len(CONTENT) - starts[1]) // 2
+
+
+def test_a_body_that_always_drips_is_one_sentence_and_leaves_nothing(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    dripping(monkeypatch)
+    put_bytes(CONTENT, s3("drop"))
+    store.faults.append(Fault("drip", "/drop"))
+    began = time.monotonic()
+    with pytest.raises(
+        MachineError, match=r"drop: does not arrive whole \(\d+ bytes a second; tried 3 times"
+    ) as said:
+        fetch(s3("drop"), tmp_path / "drop")
+    assert time.monotonic() - began < 30
+    assert said.value.exit_code == 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_credentials_that_expire_in_the_middle_of_a_body_leave_nothing_of_it(store: Store, tmp_path: Path):
+    put_bytes(CONTENT, s3("midway"))
+    store.asked.clear()
+    store.faults += [Fault("cut", "/midway", times=1), Fault("expired", "/midway")]
+    with pytest.raises(
+        MachineError, match=r"midway: .*ExpiredToken: The provided token has expired\); renew"
+    ):
+        fetch(s3("midway"), tmp_path / "midway")
+    assert [asked for _, _, asked in store.asked] == ["", f"bytes={len(CONTENT) // 2}-"]
+    assert list(tmp_path.iterdir()) == []
+    store.faults.clear()
+    fetch(s3("midway"), tmp_path / "midway")
+    assert (tmp_path / "midway").read_bytes() == CONTENT
 
 
 def test_another_byte_is_noticed_by_our_own_sha256_and_fetched_again(store: Store, tmp_path: Path):
