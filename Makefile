@@ -16,7 +16,10 @@ BENCHMARKS ?= $(shell grep -l __main__ benchmarks/*.py | grep -Ev '/(train_.*|fi
 
 # What breaks things, or is broken: the quick part of it runs in `make test` too.
 FAULTS ?= tests/faults tests/tracking tests/test_resume.py tests/test_sweep.py tests/pipeline/test_store.py \
-  tests/pipeline/test_trainer.py tests/cluster/test_objects.py tests/test_s3.py tests/test_mirror.py
+  tests/pipeline/test_trainer.py tests/cluster/test_objects.py tests/test_s3.py tests/test_mirror.py \
+  tests/test_launched.py tests/test_nodes.py tests/test_sweep_workers.py tests/test_sweep_retry.py \
+  tests/test_double_start.py tests/cluster/test_workers.py tests/cluster/test_two_machines.py \
+  tests/cluster/test_object_cache.py
 ifndef SEED
 SEED := $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
 endif
