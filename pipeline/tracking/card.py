@@ -2,9 +2,14 @@
 
 import json
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
+
+from pipeline.store import held
+
+FILE = "sqlite:///"
 
 
 @dataclass
@@ -38,10 +43,17 @@ class Card:
 def tracking_uri(uri: str | None = None) -> str:
     """`uri`, or MLFLOW_TRACKING_URI, or mlflow.db in the current folder; SQLite paths made absolute."""
     chosen = uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    front = "sqlite:///"
-    if not chosen.startswith(front):
+    if not chosen.startswith(FILE):
         return chosen
-    return front + str(Path(chosen.removeprefix(front)).absolute())
+    return FILE + str(Path(chosen.removeprefix(FILE)).absolute())
+
+
+def one_at_a_time(uri: str) -> AbstractContextManager[None]:
+    """Hold a SQLite file while it is opened: MLflow makes its tables then, and of two that make them one fails."""
+    if not uri.startswith(FILE):
+        return nullcontext()
+    path = Path(uri.removeprefix(FILE))
+    return held(path.with_name(f".{path.name}.lock"))
 
 
 def without_login(uri: str) -> str:

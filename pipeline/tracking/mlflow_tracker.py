@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .card import Card, tracking_uri, without_login
+from .card import Card, one_at_a_time, tracking_uri, without_login
 from .post import Post
 
 # Read by mlflow when it is imported or at each call. Its own defaults wait for minutes on a server that is
@@ -34,8 +34,7 @@ EXPERIMENT = "graft"
 PARENT_TAG = "mlflow.parentRunId"
 STATUS = {"done": "FINISHED", "stopped": "KILLED"}  # every other status of result.json is FAILED
 MOST_METRICS, MOST_PARAMS, LONGEST_PARAM = 1000, 100, 6000  # of one log_batch; longest value that is accepted
-# Seconds that `end` waits; the little one where a stop or a failure came before.
-PATIENCE, LITTLE_PATIENCE = 15.0, 3.0
+PATIENCE, LITTLE_PATIENCE = 15.0, 3.0  # seconds that `end` waits; little after a stop or a failure
 
 Point = tuple[int, Mapping[str, float]]
 
@@ -64,7 +63,8 @@ class Mirror:
         from mlflow.tracking import MlflowClient  # two seconds, paid where MLflow is used
 
         self.uri = tracking_uri(uri)
-        self._client: Any = MlflowClient(tracking_uri=self.uri)
+        with one_at_a_time(self.uri):
+            self._client: Any = MlflowClient(tracking_uri=self.uri)
         self._experiment = ""
 
     def open(self, folder: Path, name: str, params: Mapping[str, object], parent: Path | None = None) -> Run:
