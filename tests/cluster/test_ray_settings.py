@@ -84,15 +84,15 @@ def test_no_process_of_a_ray_of_our_own_listens_beyond_loopback(
     ray_of_two: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = str(tmp_path_factory.mktemp("meet"))
-    tasks = {me: {"do": "meet", "folder": folder, "me": me, "other": other} for me, other in ("ab", "ba")}
+    task = {"do": "meet", "folder": folder, "me": "a", "other": "a"}  # with itself: all it takes is a worker
     titles: dict[int, str] = {}
     doors: set[Door] = set()
 
-    def look(key: str, answer: object) -> None:  # as each ends: both workers are there still
+    def look(key: str, answer: object) -> None:  # as it ends: its worker is there still
         titles.update(descendants(os.getpid()))
         doors.update(doors_of({os.getpid(), *titles}))
 
-    run_many(toy, tasks.items(), share=Share(cpus=1), on_result=look)
+    run_many(toy, [("a", task)], share=Share(cpus=1), on_result=look)
     behind = [titles.get(door.pid or 0, "driver") for door in doors]
     for kind in ("raylet", "gcs_server", "ray::", "driver"):
         assert any(kind in title for title in behind), (kind, behind)
