@@ -20,7 +20,9 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(3000)]
 GRID = {"method": ["tgan", "cdc"], "seed": [0, 1]}
 STEPS, CELLS = 12, 4
 KILLS = 4
+LONG = 40  # steps of a cell that is surely still in training a tenth of a second after a quarter of them
 SECONDS = 10.0  # in which what was asked to stop has saved
+LEAVE = 30.0  # in which the command has left too: by default Slurm and Kubernetes wait so long
 
 
 @pytest.fixture(scope="module")
@@ -28,22 +30,31 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     return make_tiny(tmp_path_factory.mktemp("tiny"))
 
 
-def swept(sweeps: Sweeps, backend: str = "ray") -> Path:
-    return sweeps.write("grid", GRID, {"steps": STEPS}, share={"backend": backend})
+def swept(sweeps: Sweeps, backend: str = "ray", steps: int = STEPS, **job: Any) -> Path:
+    return sweeps.write("grid", GRID, {"steps": steps, **job}, share={"backend": backend})
 
 
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny) -> Any:
+def calm_table(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny, steps: int) -> Any:
     """The table of a sweep that was left in peace."""
     sweeps = Sweeps(tmp_path_factory.mktemp("calm"), tiny)
-    done = sweeps.run(swept(sweeps, "here"))
+    done = sweeps.run(swept(sweeps, "here", steps))
     assert done.returncode == 0, done.stderr
     return without_cost(sweeps.table("grid"))
 
 
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny) -> Any:
+    return calm_table(tmp_path_factory, tiny, STEPS)
+
+
+@pytest.fixture(scope="module")
+def long_calm(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny) -> Any:
+    return calm_table(tmp_path_factory, tiny, LONG)
+
+
 def progress(sweeps: Sweeps) -> int:
     """Steps that all cells together have behind them."""
-    return sum(map(steps_of, (sweeps.folder / "runs" / "grid").glob("*-*")))
+    return sum(map(steps_of, cells(sweeps)))
 
 
 def workers(process: subprocess.Popen[str]) -> list[int]:
@@ -118,29 +129,38 @@ def test_killed_again_and_again_it_ends_with_the_calm_table(
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("backend", ["ray", "processes"])
-def test_asked_to_stop_at_any_point_it_saves_in_time_and_goes_on(
-    sent: signal.Signals, backend: str, tiny: Tiny, calm: Any, tmp_path: Path, rng: random.Random
+def test_asked_to_stop_at_any_step_every_cell_in_training_saves_it_in_time_and_goes_on(
+    sent: signal.Signals, backend: str, tiny: Tiny, long_calm: Any, tmp_path: Path, rng: random.Random
 ) -> None:
     sweeps = Sweeps(tmp_path, tiny)
-    config = swept(sweeps, backend)
+    config = swept(sweeps, backend, LONG, every={"log": 1, "sample": LONG, "save": 2 * LONG})
     with sweeps.started(config) as process:
-        goal = rng.randrange(1, STEPS * CELLS // 2)
+        goal = rng.randrange(1, LONG // 4)
         until(lambda: progress(sweeps) >= goal, process)
-        time.sleep(rng.random() / 2)
+        time.sleep(rng.random() / 10)
+        training = {cell for cell in cells(sweeps) if steps_of(cell)}
+        assert saved(sweeps) == {}  # what there is later was made because it was asked to stop
+        asked, began = time.time(), time.monotonic()
         os.kill(process.pid, sent) if sent == signal.SIGTERM else os.killpg(process.pid, sent)
-        began = time.monotonic()
-        until(lambda: newest(sweeps) is not None)
-        saved = time.monotonic() - began
         _, said = process.communicate()
+        left = time.monotonic() - began
     assert process.returncode == 130, said
-    assert saved < SECONDS
     assert "the same command continues" in said
+    assert left < LEAVE
+    assert training <= saved(sweeps).keys()
+    for cell, state in saved(sweeps).items():
+        assert read(state)["step"] == steps_of(cell) < LONG
+        assert state.stat().st_mtime - asked < SECONDS
     done = sweeps.run(config)
     assert done.returncode == 0, done.stderr
-    assert without_cost(sweeps.table("grid")) == calm
+    assert without_cost(sweeps.table("grid")) == long_calm
 
 
-def newest(sweeps: Sweeps) -> int | None:
-    """The last step of any checkpoint."""
-    found = (sweeps.folder / "runs" / "grid").glob("*/checkpoints/[0-9]*/state.json")
-    return max((int(read(path)["step"]) for path in found), default=None)
+def cells(sweeps: Sweeps) -> list[Path]:
+    return sorted((sweeps.folder / "runs" / "grid").glob("*-*"))
+
+
+def saved(sweeps: Sweeps) -> dict[Path, Path]:
+    """The newest state.json of every cell that has a checkpoint."""
+    found = {cell: sorted(cell.glob("checkpoints/[0-9]*/state.json")) for cell in cells(sweeps)}
+    return {cell: states[-1] for cell, states in found.items() if states}
