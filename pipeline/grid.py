@@ -46,11 +46,18 @@ class Search(Frozen):
 
 
 class Share(Frozen):
-    """What one trial may use."""
+    """What one trial may use, who runs it, and how often it is tried."""
 
     cpus: float = value(1.0, "CPUs, also as a fraction", "Graft", low=0.1)
     gpus: float = value(0.0, "GPUs, also as a fraction", "Graft", low=0)
     backend: Literal["ray", "processes", "here"] = value("ray", "who runs the cells", "Graft")
+    retries: int = value(
+        0,
+        "further tries of a cell that crashed; not of one that diverged or ran out of memory, nor of a search's trial",
+        "Graft",
+        low=0,
+        high=1,
+    )
 
     @field_validator("gpus")
     @classmethod

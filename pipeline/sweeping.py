@@ -115,6 +115,7 @@ def run_grid(sweeping: Sweeping, jobs: list[Job | Pretrain]) -> dict[str, dict[s
         on_result=ended,
         backend=sweeping.sweep.share.backend,
         tick=sweeping.tick,
+        retries=sweeping.sweep.share.retries,
     )
     return {key: result for key, result in results.items() if result is not None}
 

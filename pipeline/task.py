@@ -10,12 +10,11 @@ from typing import Any
 from cluster.engine import Engine, PlainEngine, open_engine, pick_device
 from cluster.errors import MachineError
 from cluster.space import Pruned
-from pipeline.cell import result_of, run_cell
+from pipeline.cell import run_cell
 from pipeline.errors import is_full
 from pipeline.job import Job, Pretrain
 from pipeline.record import Place
 from pipeline.resources import Resources
-from pipeline.store import write_json
 
 Report = Callable[[int, dict[str, float]], None]
 
@@ -70,10 +69,7 @@ def attempt(
     rungs: tuple[int, ...] = (),
     report: Report = lambda step, scores: None,
 ) -> dict[str, Any]:
-    """Run the cell; an error becomes its result, and its traceback lies in log.txt. A full disk is raised.
-
-    On one of several workers errors are raised too: the others wait for this one, and must hear of it.
-    """
+    """Run the cell. An error is raised, for the fleet tries again or tells it; its traceback lies in log.txt."""
     folder = Path(payload["folder"])
     parent = Path(payload["parent"]) if payload.get("parent") else None
     place = Place(
@@ -87,18 +83,11 @@ def attempt(
     except Pruned:
         raise
     except Exception as error:
-        if is_full(error):  # not the cell's fault, and the next one would meet it too
-            raise
         lost = used.workers > 1 and isinstance(error, MachineError)  # another worker is gone: all start anew
-        if not lost:
+        if not lost and not is_full(error):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "log.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        if used.workers > 1:
-            raise
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
-        result = result_of(job, "failed", reason, None, folder)
-        write_json(folder / "result.json", result)
-        return result
+        raise
 
 
 @contextmanager
