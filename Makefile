@@ -12,7 +12,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 CODE := pipeline models losses cluster benchmarks tests
 # What can be started and measures by itself: train_*.py make what is shipped, and the others want a run, a model, a folder.
-BENCHMARKS ?= $(shell grep -l __main__ benchmarks/*.py | grep -Ev '/(train_.*|first_result|own_pictures|factors)[.]py' | sed 's/[.]py$$//; s|/|.|')
+BENCHMARKS ?= $(shell grep -l __main__ benchmarks/*.py | grep -Ev '/(train_.*|comparison|first_result|own_pictures|factors)[.]py' | sed 's/[.]py$$//; s|/|.|')
 
 # What breaks things, or is broken: the quick part of it runs in `make test` too.
 FAULTS ?= tests/faults tests/tracking tests/test_resume.py tests/test_sweep.py tests/pipeline/test_store.py \

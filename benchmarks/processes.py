@@ -51,11 +51,9 @@ def trainer_of(work: Work, engine: Engine) -> Trainer:
     return Trainer(work.table(), nets, draws, engine)
 
 
-def take_steps(method: str, tiny: bool) -> None:
+def take_steps(engine: Engine, trainer: Trainer) -> None:
     """One process: for each number on stdin so many steps, and the seconds they took on stdout; to the end of stdin."""
     torch.set_num_threads(1)
-    engine = open_engine("cpu")
-    trainer = trainer_of(work_of(method, tiny), engine)
     for line in sys.stdin:
         engine.barrier()
         began = time.perf_counter()
@@ -63,23 +61,16 @@ def take_steps(method: str, tiny: bool) -> None:
             trainer.step()
         engine.barrier()
         seconds = time.perf_counter() - began
-        print(json.dumps({"seconds": seconds, "refused": sum(trainer.refused.values())}), flush=True)
+        found = {"seconds": seconds, "refused": sum(trainer.refused.values()), "peak": timing.peak_mb()}
+        print(json.dumps(found), flush=True)
     engine.close()
 
 
 class Group:
-    """Processes that take the same steps together, one on each of `cores`."""
+    """Processes of `python -m WORDS` that take the same steps together (`take_steps`), one on each of `cores`."""
 
-    def __init__(self, method: str, cores: Sequence[int], tiny: bool = False) -> None:
-        words = [
-            sys.executable,
-            "-m",
-            "benchmarks.processes",
-            "--take",
-            method,
-            *("--batch", str(BATCHES[method])),
-            *(["--tiny"] if tiny else []),
-        ]
+    def __init__(self, words: Sequence[str], cores: Sequence[int]) -> None:
+        self.peak = 0.0  # MB, of the largest so far
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(len(cores))}
         place |= {"GLOO_SOCKET_IFNAME": "lo"}
         self.processes = []
@@ -88,7 +79,12 @@ class Group:
             ranked = os.environ | ALONE | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
             os.sched_setaffinity(0, {core})  # what is started now may run there alone
             started = subprocess.Popen(
-                words, env=ranked, cwd=timing.ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                [sys.executable, "-m", *words],
+                env=ranked,
+                cwd=timing.ROOT,
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
             )
             self.processes.append(started)
         os.sched_setaffinity(0, own)
@@ -102,6 +98,7 @@ class Group:
         answers = [json.loads(self._line(process)) for process in self.processes]
         if any(answer["refused"] for answer in answers):
             raise SystemExit("error: a step was not finite, so it was left out; the times mean nothing")
+        self.peak = max(self.peak, *(answer["peak"] for answer in answers))
         return float(max(answer["seconds"] for answer in answers))
 
     def _line(self, process: subprocess.Popen[str]) -> str:
@@ -124,12 +121,19 @@ class Group:
                 process.wait()
 
 
+def words_of(method: str, tiny: bool = False) -> list[str]:
+    """The command of one of the processes."""
+    words = ["benchmarks.processes", "--take", method, "--batch", str(BATCHES[method])]
+    return [*words, "--tiny"] if tiny else words
+
+
 def compared(method: str, rounds: int, steps: int, tiny: bool = False) -> dict[str, Any]:
     """One process against two: median seconds of a round, and how many times as long one takes."""
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         raise SystemExit("error: two cores are needed, and this process may use one only")
-    groups = {"one": Group(method, cores[:1], tiny), "two": Group(method, cores, tiny)}
+    words = words_of(method, tiny)
+    groups = {"one": Group(words, cores[:1]), "two": Group(words, cores)}
     found: dict[str, list[float]] = {name: [] for name in groups}
     try:
         for number in range(-1, rounds):
@@ -172,7 +176,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.batch is not None:
         BATCHES.update(dict.fromkeys(BATCHES, given.batch))
     if given.take is not None:
-        take_steps(given.take, given.tiny)
+        engine = open_engine("cpu")
+        take_steps(engine, trainer_of(work_of(given.take, given.tiny), engine))
         return 0
     timing.about()
     lines = []

@@ -15,7 +15,7 @@ import torch
 from benchmarks import timing
 from benchmarks.literal.stargan2 import LiteralStarGAN2
 from benchmarks.timing import interleaved, line
-from cluster.engine import PlainEngine
+from cluster.engine import Engine, PlainEngine
 from pipeline.data.domains import Domains
 from pipeline.data.held import Held
 from pipeline.draws import Change, Draws
@@ -34,8 +34,9 @@ def asked() -> Pretrain:
     return read(CONFIG, [], Pretrain).model_copy(update={"settings": {}})
 
 
-def our_trainer(folded: bool = True) -> Trainer:
-    """Our step over random pictures of three domains, in torch's default type."""
+def our_trainer(folded: bool = True, engine: Engine | None = None) -> Trainer:
+    """Our step over random pictures of three domains, in torch's default type; of one rank or of several."""
+    engine = engine or PlainEngine(CPU)
     job = asked()
     size = job.network_settings().size
     rng = torch.Generator().manual_seed(0)
@@ -48,7 +49,8 @@ def our_trainer(folded: bool = True) -> Trainer:
         for part in module.modules():
             if hasattr(part, "folded"):
                 part.folded = folded
-    return Trainer(method, nets, Draws(0, job.batch, CPU, domains, Change()), PlainEngine(CPU))
+    place = {"rank": engine.rank, "world": engine.world, "gather": engine.gather}
+    return Trainer(method, nets, Draws(0, job.batch, CPU, domains, Change(), **place), engine)
 
 
 def literal_of(trainer: Trainer) -> LiteralStarGAN2:

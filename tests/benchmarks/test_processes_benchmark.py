@@ -26,12 +26,13 @@ def test_a_batch_can_be_shared_by_two(method):
 def test_processes_are_pinned_take_their_steps_and_end():
     own = os.sched_getaffinity(0)
     cores = sorted(own)[:2]
-    group = processes.Group("stylegan2", cores, tiny=True)
+    group = processes.Group(processes.words_of("stylegan2", tiny=True), cores)
     try:
         assert [os.sched_getaffinity(one.pid) for one in group.processes] == [{core} for core in cores]
         assert os.sched_getaffinity(0) == own
         assert group.take(2) > 0
         assert group.take(1) > 0
+        assert group.peak > 100
     finally:
         group.close()
     assert [one.returncode for one in group.processes] == [0, 0]
@@ -39,7 +40,7 @@ def test_processes_are_pinned_take_their_steps_and_end():
 
 def test_the_ratio_is_that_of_the_same_rounds_and_the_first_does_not_count(monkeypatch):
     class Told:
-        def __init__(self, method, cores, tiny):
+        def __init__(self, words, cores):
             self.seconds = iter([9.0, 1.6, 3.4, 1.8] if len(cores) == 1 else [1.0, 1.0, 2.0, 1.0])
 
         def take(self, steps):
