@@ -145,6 +145,10 @@ def open_engine(
         )
     if int(world or "1") == 1:
         return PlainEngine(picked)
+    # The first optimiser imports this. After the group is up the import would keep it alive beyond `close`, and a
+    # process whose threads still talk to the others when Python ends may abort.
+    from torch import _dynamo  # noqa: F401
+
     if engine == "deepspeed":
         from cluster.deepspeed_engine import DeepSpeedEngine  # costs 4 s, only where it is asked for
 

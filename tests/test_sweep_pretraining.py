@@ -1,4 +1,4 @@
-"""A sweep whose cells are pretraining runs: diversity terms side by side, one of them with its weight searched."""
+"""A sweep whose cells are pretraining runs: diversity terms side by side, DivCo's with all its numbers searched."""
 
 import subprocess
 from dataclasses import dataclass
@@ -8,14 +8,17 @@ import pytest
 import yaml
 
 from tests.data.drawn import folder
-from tests.sweeps import Sweeps, read
+from tests.sweeps import REPO, Sweeps, read
 from tests.tiny import Tiny
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 NETWORK = {"size": 32, "base": 256, "widest": 12, "style_dim": 6, "latent_dim": 4, "hidden_dim": 10}
 JUDGE = {"resamples": 100, "outputs": 2}
-ROWS = {"stargan2 diversity=none", "stargan2 diversity=ds"}
-SEARCH = {"space": {"stargan2 diversity=ds": {"weights.ds": {"log": [0.5, 4]}}}, "trials": 2, "steps": 4}
+DIVCO = "stargan2 diversity=divco"
+ROWS = {"stargan2 diversity=none", DIVCO}
+COMMITTED = yaml.safe_load((REPO / "configs" / "sweep_divco.yaml").read_text(encoding="utf-8"))["search"]
+SPACE = COMMITTED["space"][DIVCO]
+SEARCH = {"space": {DIVCO: SPACE}, "trials": 2, "steps": 4}
 SCORE = {"kid": 0, "structure": 0, "kid_latent": -20, "diversity_latent": 1}
 
 
@@ -41,7 +44,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Grown:
     pretrain |= {"network": NETWORK, "translate": JUDGE, "every": {"log": 1, "sample": 6, "save": 2}}
     config = {
         "name": "terms", "pretrain": pretrain, "tracker": "none", "search": {**SEARCH, "rungs": 1},
-        "grid": {"diversity": ["none", "ds"], "seed": [0, 1]}, "score": SCORE,
+        "grid": {"diversity": ["none", "divco"], "seed": [0, 1]}, "score": SCORE,
     }  # fmt: skip
     (here / "terms.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     sweeps = Sweeps(here, Tiny(here, here, here))
@@ -60,18 +63,25 @@ def test_every_cell_is_trained_judged_and_named_by_its_row(grown: Grown) -> None
 
 def test_the_table_has_a_row_for_each_term_and_counts_its_trials(grown: Grown) -> None:
     rows = {row["method"]: row["trials"] for row in grown.sweeps.table("terms")["rows"]}
-    assert rows == {"stargan2 diversity=none": 0, "stargan2 diversity=ds": 2}
+    assert rows == {"stargan2 diversity=none": 0, DIVCO: 2}
     assert all(row in grown.done.stdout for row in ROWS)
 
 
-def test_a_row_runs_with_the_weight_that_its_own_search_found(grown: Grown) -> None:
+def test_a_row_runs_with_weight_radius_temperature_and_negatives_that_its_own_search_found(
+    grown: Grown,
+) -> None:
     (chosen,) = read(grown.runs / "search" / "chosen.json").values()
+    assert set(chosen) == set(SPACE)
+    assert len(SPACE) == 4
     found = {
-        yaml.safe_load(path.read_text())["diversity"]: yaml.safe_load(path.read_text())["weights"]
-        for path in grown.runs.glob("*/config.yaml")
+        asked["diversity"]: asked
+        for asked in (yaml.safe_load(path.read_text()) for path in grown.runs.glob("*/config.yaml"))
     }
-    assert found["ds"] == {"ds": chosen["weights.ds"]}
-    assert "ds" not in found["none"]
+    for key, number in chosen.items():
+        section, _, name = key.partition(".")
+        assert found["divco"][section][name] == number
+    assert chosen["settings.divco_negatives"] in SPACE["settings.divco_negatives"]["choice"]
+    assert "divco" not in found["none"]["weights"]
 
 
 def test_the_best_translator_is_exported_and_translates(grown: Grown) -> None:

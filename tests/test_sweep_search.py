@@ -109,5 +109,5 @@ def test_the_table_counts_the_trials_of_each_method(searched: Searched) -> None:
 
 
 def test_a_search_leaves_nothing_pickled(searched: Searched) -> None:
-    left = {path.suffix for path in searched.folder.rglob("*") if path.is_file()}
-    assert left <= {".json", ".jsonl", ".yaml", ".txt", ".png", ".safetensors"}
+    left = {path.suffix or path.name for path in searched.folder.rglob("*") if path.is_file()}
+    assert left <= {".json", ".jsonl", ".yaml", ".txt", ".png", ".safetensors", ".held"}

@@ -92,6 +92,14 @@ def test_a_second_derivative_through_gather_is_refused_rather_than_wrong(ranks: 
         assert "once_differentiable" in answer["second"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are read from /proc")
+def test_a_closed_group_leaves_no_threads_to_meet_the_end_of_python(ranks: list[Any]) -> None:
+    for rank in ranks:
+        assert rank["moved"] == pytest.approx([0.5, 0.5], abs=1e-6)
+        assert any("gloo" in name for name in rank["open"])
+        assert [name for name in rank["closed"] if "gloo" in name] == []
+
+
 def test_one_process_needs_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     engine = open_engine("cpu")

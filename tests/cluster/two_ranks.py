@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cluster.engine import Engine, open_engine
 from cluster.errors import MachineError
@@ -85,14 +85,31 @@ def second_derivative(engine: Engine) -> dict[str, Any]:
     return {"second": None}
 
 
+def moved(engine: Engine) -> dict[str, Any]:
+    """The first step of an optimiser, which imports what it needs."""
+    weight = nn.Parameter(torch.ones(2))
+    optimiser = engine.prepare("G", nn.ParameterList([weight]), torch.optim.Adam([weight], lr=0.5))
+    weight.grad = torch.ones(2)
+    optimiser.step()
+    return {"moved": weight.tolist()}
+
+
+def threads() -> list[str]:
+    """Names of the threads of this process, Python's and others."""
+    return sorted(path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
+
+
 def main(folder: Path) -> None:
     engine = open_engine("cpu", patience=timedelta(seconds=20))
     answer: dict[str, Any] = {"world": engine.world, "device": str(engine.device)}
-    for part in (averages, flags, gathered_gradient, penalty_gradient, disagreement, second_derivative):
+    parts = (averages, flags, gathered_gradient, penalty_gradient, disagreement, second_derivative, moved)
+    for part in parts:
         answer |= part(engine)
         engine.barrier()
-    (folder / f"{engine.rank}.json").write_text(json.dumps(answer))
+    answer["open"] = threads()
     engine.close()
+    answer["closed"] = threads()
+    (folder / f"{engine.rank}.json").write_text(json.dumps(answer))
 
 
 if __name__ == "__main__":
