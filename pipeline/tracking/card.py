@@ -2,7 +2,8 @@
 
 import json
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pipeline.store import held
 
 FILE = "sqlite:///"
+PLACE = "_MLFLOW_SERVER_ARTIFACT_ROOT"  # has no public name
 
 
 @dataclass
@@ -48,12 +50,25 @@ def tracking_uri(uri: str | None = None) -> str:
     return FILE + str(Path(chosen.removeprefix(FILE)).absolute())
 
 
-def one_at_a_time(uri: str) -> AbstractContextManager[None]:
-    """Hold a SQLite file while it is opened: MLflow makes its tables then, and of two that make them one fails."""
+@contextmanager
+def one_at_a_time(uri: str) -> Iterator[None]:
+    """Hold a SQLite file while it is opened: MLflow makes its tables then, and of two that make them one fails.
+
+    It also writes where artefacts lie into SQL as Python would, which a path with both kinds of quotes breaks; a file
+    URI has neither.
+    """
     if not uri.startswith(FILE):
-        return nullcontext()
+        yield
+        return
     path = Path(uri.removeprefix(FILE))
-    return held(path.with_name(f".{path.name}.lock"))
+    with held(path.with_name(f".{path.name}.lock")):
+        ours = PLACE not in os.environ
+        os.environ.setdefault(PLACE, (path.parent / "mlartifacts").as_uri())
+        try:
+            yield
+        finally:
+            if ours:
+                os.environ.pop(PLACE, None)
 
 
 def without_login(uri: str) -> str:

@@ -1,5 +1,6 @@
 """Several processes that come to a SQLite file which is not there yet."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,3 +41,15 @@ def test_those_who_come_first_together_make_the_tables_once(tmp_path: Path) -> N
     said = [process.stderr.read() for process in coming if process.stderr is not None]
     assert [process.wait() for process in coming] == [0, 0, 0], said
     assert len({Card.read(tmp_path / name).run_id for name in names} - {""}) == 3
+
+
+@pytest.mark.slow
+def test_a_file_in_a_folder_with_both_kinds_of_quotes_is_opened_like_any_other(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / 'it\'s "mine"'
+    folder.mkdir()
+    asked = [sys.executable, "-c", OPENING, str(folder / "run"), f"sqlite:///{folder / 'mlflow.db'}"]
+    subprocess.run(asked, cwd=folder, env=os.environ | {"PYTHONPATH": str(REPO)}, input=b"", check=True)
+    assert "error" not in capfd.readouterr().err.lower()
+    assert Card.read(folder / "run").run_id
