@@ -61,6 +61,7 @@ def one_at_a_time(uri: str) -> Iterator[None]:
         yield
         return
     path = Path(uri.removeprefix(FILE))
+    path.parent.mkdir(parents=True, exist_ok=True)
     with held(path.with_name(f".{path.name}.lock")):
         ours = PLACE not in os.environ
         os.environ.setdefault(PLACE, (path.parent / "mlartifacts").as_uri())

@@ -44,12 +44,12 @@ def test_those_who_come_first_together_make_the_tables_once(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_file_in_a_folder_with_both_kinds_of_quotes_is_opened_like_any_other(
+def test_a_file_in_a_folder_still_to_be_made_with_both_kinds_of_quotes_is_opened_like_any_other(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / 'it\'s "mine"'
     folder.mkdir()
-    asked = [sys.executable, "-c", OPENING, str(folder / "run"), f"sqlite:///{folder / 'mlflow.db'}"]
+    asked = [sys.executable, "-c", OPENING, str(folder / "run"), f"sqlite:///{folder / 'new' / 'mlflow.db'}"]
     subprocess.run(asked, cwd=folder, env=os.environ | {"PYTHONPATH": str(REPO)}, input=b"", check=True)
     assert "error" not in capfd.readouterr().err.lower()
     assert Card.read(folder / "run").run_id
