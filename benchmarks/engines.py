@@ -8,14 +8,13 @@ clock counts, so the machine must have nothing else to do. Beside it the largest
 
 import argparse
 import json
-import os
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import timing
-from benchmarks.processes import Group, take_steps
+from benchmarks.processes import in_turns, take_steps, two_cores
 from benchmarks.stargan2_step import our_trainer
 from benchmarks.timing import ratio
 from cluster.engine import open_engine
@@ -25,20 +24,9 @@ FORMS = {"accelerate": ("accelerate", 0), "deepspeed, stage 0": ("deepspeed", 0)
 
 def compared(rounds: int, steps: int) -> list[dict[str, Any]]:
     """A line a form: median milliseconds of an iteration, as a ratio to Accelerate's of the same round, peak MB."""
-    cores = sorted(os.sched_getaffinity(0))[:2]
-    if len(cores) < 2:
-        raise SystemExit("error: two cores are needed, and this process may use one only")
-    groups = {form: Group(["benchmarks.engines", "--take", form], cores) for form in FORMS}
-    found: dict[str, list[float]] = {form: [] for form in FORMS}
-    try:
-        for number in range(-1, rounds):
-            for form, group in groups.items():
-                taken = group.take(steps)
-                if number >= 0:
-                    found[form].append(taken)
-    finally:
-        for group in groups.values():
-            group.close()
+    cores = two_cores()
+    commands = {form: (["benchmarks.engines", "--take", form], cores) for form in FORMS}
+    found, peaks = in_turns(commands, rounds, steps)
     lines = []
     for form, seconds in found.items():
         times = ratio(seconds, found["accelerate"])
@@ -51,7 +39,7 @@ def compared(rounds: int, steps: int) -> list[dict[str, Any]]:
         }
         line |= {"ms_a_step": round(1e3 * statistics.median(seconds) / steps, 1)}
         line |= {"ratio": round(times.median, 3), "interval": [round(times.low, 3), round(times.high, 3)]}
-        lines.append({**line, "peak_mb": round(groups[form].peak)})
+        lines.append({**line, "peak_mb": round(peaks[form])})
     return lines
 
 

@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,15 +127,23 @@ def words_of(method: str, tiny: bool = False) -> list[str]:
     return [*words, "--tiny"] if tiny else words
 
 
-def compared(method: str, rounds: int, steps: int, tiny: bool = False) -> dict[str, Any]:
-    """One process against two: median seconds of a round, and how many times as long one takes."""
+def two_cores() -> list[int]:
+    """The first two that this process may use."""
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         raise SystemExit("error: two cores are needed, and this process may use one only")
-    words = words_of(method, tiny)
-    groups = {"one": Group(words, cores[:1]), "two": Group(words, cores)}
-    found: dict[str, list[float]] = {name: [] for name in groups}
+    return cores
+
+
+def in_turns(
+    commands: Mapping[str, tuple[Sequence[str], Sequence[int]]], rounds: int, steps: int
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Groups of these words and cores take turns: the seconds of every round that counts, and the peak MB, by name."""
+    found: dict[str, list[float]] = {name: [] for name in commands}
+    groups: dict[str, Group] = {}
     try:
+        for name, (words, cores) in commands.items():
+            groups[name] = Group(words, cores)
         for number in range(-1, rounds):
             for name, group in groups.items():
                 seconds = group.take(steps)
@@ -144,6 +152,13 @@ def compared(method: str, rounds: int, steps: int, tiny: bool = False) -> dict[s
     finally:
         for group in groups.values():
             group.close()
+    return found, {name: group.peak for name, group in groups.items()}
+
+
+def compared(method: str, rounds: int, steps: int, tiny: bool = False) -> dict[str, Any]:
+    """One process against two: median seconds of a round, and how many times as long one takes."""
+    cores, words = two_cores(), words_of(method, tiny)
+    found, _peaks = in_turns({"one": (words, cores[:1]), "two": (words, cores)}, rounds, steps)
     times = ratio(found["one"], found["two"])
     return {
         "what": f"{method}, batch {BATCHES[method]}: one process against two",
