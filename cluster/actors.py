@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.errors import MachineError
-from cluster.ray_settings import check_reachable
+from cluster.head import LOOK, check_head
 from cluster.tasks import (
     Answer,
     Failure,
@@ -24,8 +24,6 @@ from cluster.tasks import (
 )
 
 UNSURE = 15.0  # seconds in which Ray surely hears that a machine is gone; it looks every few
-GONE = 10.0  # seconds in which a head that is silent may come back; after 60 Ray ends this process
-LOOK = 2.0  # seconds between looks at it
 FALSE_STARTS = 3  # workers that do not start, in a row, until the run gives up
 
 
@@ -179,21 +177,6 @@ class RayCrew:
         for member in self.members:
             self.ray.kill(member.actor)
         self.members.clear()
-
-
-def check_head(ray: Any) -> None:
-    """Raises MachineError if the head of this Ray is gone. Asked without Ray, which would wait, and then exit."""
-    address = ray.get_runtime_context().gcs_address
-    deadline = time.monotonic() + GONE
-    while True:
-        try:
-            return check_reachable(address)
-        except MachineError as error:
-            if time.monotonic() >= deadline:
-                raise MachineError(
-                    f"the head of the Ray cluster at {address} is gone; once it runs again, the same command continues"
-                ) from error
-        time.sleep(0.2)
 
 
 def machines(ray: Any) -> dict[str, tuple[float, float]]:

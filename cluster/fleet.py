@@ -9,6 +9,7 @@ from typing import Any, Literal
 from cluster.actors import RayCrew
 from cluster.dispatch import Crew, dispatch
 from cluster.errors import MachineError
+from cluster.head import watched
 from cluster.local import HereCrew, ProcessCrew
 from cluster.ray_settings import check_reachable, settle_variables
 from cluster.ray_token import check_admitted, own_token
@@ -97,7 +98,7 @@ def joined(address: str | None = None, local: int | None = None) -> Iterator[Any
         check_admitted(address, token)
         _join(ray, address, quiet)
     try:
-        with _silent_raylet():
+        with _silent_raylet(), watched(ray):
             yield ray
     finally:
         ray.shutdown()

@@ -6,7 +6,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -87,24 +87,87 @@ def test_the_trials_of_a_machine_that_goes_start_again_elsewhere(
     assert without_cost(joining.table("grid")) == calm
 
 
-def test_a_head_that_is_killed_and_started_again_loses_nothing(
-    tiny: Tiny, calm: Any, tmp_path: Path, rng: random.Random
-) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    head = Head.described(home)
-    sweeps = Sweeps(tmp_path, tiny, head.variables | {"RAY_ADDRESS": f"127.0.0.1:{head.port}"})
-    config = sweeps.write("grid", GRID, LONG)
+def killed_with_its_head(sweeps: Sweeps, head: Head, config: Path, ready: Callable[[], bool]) -> str:
+    """What a sweep on that cluster says last, whose head is killed, with all of its processes, once it is ready."""
     with a_head(head) as ray, sweeps.started(config) as process:
-        late = rng.randrange(2, 12)
-        until(lambda: any(steps >= late for steps in running(sweeps).values()), process)
+        until(ready, process)
         for pid in [ray.pid, *descendants(ray.pid)]:
             os.kill(pid, signal.SIGKILL)
         _, said = process.communicate(timeout=DEADLINE)
-        assert process.returncode == 5, said
-        assert said.splitlines()[-1].startswith("error: the head of the Ray cluster at ")
-        assert "Traceback" not in said
+    assert process.returncode == 5, said
+    assert "Traceback" not in said
+    return str(said.splitlines()[-1])
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Head:
+    home = tmp_path / "home"
+    home.mkdir()
+    return Head.described(home)
+
+
+def test_a_head_that_is_killed_and_started_again_loses_nothing(
+    tiny: Tiny, calm: Any, tmp_path: Path, head: Head, rng: random.Random
+) -> None:
+    sweeps = Sweeps(tmp_path, tiny, head.variables | {"RAY_ADDRESS": f"127.0.0.1:{head.port}"})
+    config = sweeps.write("grid", GRID, LONG)
+    late = rng.randrange(2, 12)
+    said = killed_with_its_head(
+        sweeps, head, config, lambda: any(steps >= late for steps in running(sweeps).values())
+    )
+    assert said.startswith("error: the head of the Ray cluster at ")
     with a_head(head):
         done = sweeps.run(config)
     assert done.returncode == 0, done.stdout + done.stderr
     assert without_cost(sweeps.table("grid")) == calm
+
+
+def test_a_search_whose_head_is_killed_goes_on_with_the_trials_it_has(
+    tiny: Tiny, tmp_path: Path, head: Head
+) -> None:
+    sweeps = Sweeps(tmp_path, tiny, head.variables | {"RAY_ADDRESS": f"127.0.0.1:{head.port}"})
+    space = {"cdc": {"weights.distance": {"log": [10, 1000]}}}
+    searched = {"space": space, "trials": 5, "rungs": 1, "steps": 4}
+    config = sweeps.write("grid", {"method": ["cdc"], "seed": [0]}, {}, search=searched)
+
+    def ended() -> dict[str, Any]:
+        ledgers = (tmp_path / "runs" / "grid" / "search").glob("*/trials.json")
+        trials = [trial for path in ledgers for trial in json.loads(path.read_text())]
+        return {trial["id"]: trial for trial in trials if trial["status"] != "started"}
+
+    said = killed_with_its_head(sweeps, head, config, lambda: len(ended()) >= 1)
+    assert said.startswith("error: the head of the Ray cluster at ")
+    before = ended()
+    with a_head(head):
+        done = sweeps.run(config)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert before.items() <= ended().items()
+    assert len(ended()) == searched["trials"]
+
+
+STUCK = """
+from cluster.fleet import joined
+with joined() as ray:
+    print("joined", flush=True)
+    while True:
+        ray.nodes()
+"""
+
+
+def test_a_call_to_ray_that_never_returns_ends_with_the_sentence_too(
+    tmp_path: Path, tiny: Tiny, head: Head
+) -> None:
+    sweeps = Sweeps(tmp_path, tiny, head.variables | {"RAY_ADDRESS": f"127.0.0.1:{head.port}"})
+    command = [sys.executable, "-c", STUCK]
+    pipe = subprocess.PIPE
+    with (
+        a_head(head) as ray,
+        subprocess.Popen(command, env=sweeps.environment, stdout=pipe, stderr=pipe, text=True) as stuck,
+    ):
+        assert stuck.stdout is not None
+        assert stuck.stdout.readline() == "joined\n"
+        for pid in [ray.pid, *descendants(ray.pid)]:
+            os.kill(pid, signal.SIGKILL)
+        _, said = stuck.communicate(timeout=DEADLINE)
+    assert stuck.returncode == 5
+    assert said.splitlines()[-1].startswith("error: the head of the Ray cluster at ")
