@@ -17,12 +17,14 @@ def settle_variables(address: str | None) -> None:
     driver that joins by a loopback address needs it too, or Ray turns that into the machine's outer one.
 
     Ray's workers would have a niceness of 15: beside other work a cell then stands almost still, and does not save
-    in time when it is told to stop.
+    in time when it is told to stop. And Ray would start idle ones before it knows what ours need, which then start
+    later for want of a core.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Share.environment says it itself
     if address is None:
         os.environ.setdefault("RAY_worker_niceness", "0")
+        os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     if address is None or _host(address) in ("127.0.0.1", "localhost"):
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     named = os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}

@@ -1,10 +1,11 @@
 """`sweep`: a grid of methods, targets, shots and seeds, with a search over loss weights, on Ray."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from pipeline.cli import arguments, resources_option, run
 from pipeline.keeping import absolute, disk, in_store, mirror_option
@@ -70,9 +71,8 @@ def run_sweep(
     from pipeline.job import entry_of
     from pipeline.mirror import put_outcome
     from pipeline.store import alone
-    from pipeline.sweeping import Sweeping, best_of, jobs_of, run_grid, run_search
+    from pipeline.sweeping import Sweeping, best_of, jobs_of, run_search
     from pipeline.tracking.card import tracking_uri
-    from pipeline.tracking.progress import CellView, Progress
     from pipeline.tracking.trackers import TRACKERS
 
     console = Console(highlight=False)
@@ -85,12 +85,14 @@ def run_sweep(
             first = next(job for job in jobs if job.method == name)
             print(entry_of(first).table(first.method_settings()).table(), end="\n\n")
         tracker = TRACKERS[sweep.tracker](folder, uri)
-        tracker.begin(sweep.name, {"cells": len(jobs), "grid": sweep.grid})
+        begin = cache(partial(tracker.begin, sweep.name, {"cells": len(jobs), "grid": sweep.grid}))
         sweeping = Sweeping(sweep, folder, uri, device, store)
         with sweeping.one_ray():
+            if sweep.search is not None:
+                begin()
             jobs = jobs_of(sweep, run_search(sweeping, partial(console.print, soft_wrap=True)))
-            with Progress([CellView(job.id, folder / job.id, job.steps) for job in jobs]) as progress:
-                results = run_grid(replace(sweeping, tick=progress.refresh), jobs)
+            results = _run_shown(sweeping, jobs, begin)
+        begin()  # where every cell was done already
         best = best_of(results, sweep) if sweep.export == "best" else None
         ended = finish(sweep.name, folder, [job.id for job in jobs], best, exports, chosen_trials(folder))
         if store:
@@ -101,6 +103,29 @@ def run_sweep(
     if bad:
         console.print(f"{len(bad)} of {len(jobs)} cells failed: the table says which and why", markup=False)
     return CELLS_FAILED if bad else 0
+
+
+def _run_shown(
+    sweeping: "Sweeping",  # type: ignore[name-defined]  # noqa: F821
+    jobs: Sequence[Any],
+    begin: Callable[[], None],
+) -> dict[str, dict[str, Any]]:
+    """The grid with its progress; `begin` is called once a cell has begun, and again later.
+
+    Not before: to open MLflow takes seconds of a core, and the start of the workers wants every one.
+    """
+    from pipeline.sweeping import run_grid
+    from pipeline.tracking.progress import CellView, Progress
+
+    views = [CellView(job.id, sweeping.folder / job.id, job.steps) for job in jobs]
+    with Progress(views) as progress:
+
+        def tick() -> None:
+            progress.refresh()
+            if any(view.folder.exists() for view in views):
+                begin()
+
+        return run_grid(replace(sweeping, tick=tick), list(jobs))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 from torch import Tensor
 
 from pipeline.judging.measured import Measured
@@ -89,7 +89,7 @@ def different(first: Whole, second: Whole, significance: float) -> NDArray[np.bo
     pooled = (first + second) / (n1 + n2)
     error = np.sqrt(pooled * (1 - pooled) * (1 / n1 + 1 / n2))
     z = np.divide(first / n1 - second / n2, error, out=np.zeros(len(first)), where=error > 0)
-    return np.asarray(2 * stats.norm.sf(np.abs(z)) < significance)
+    return np.asarray(2 * special.ndtr(-np.abs(z)) < significance)
 
 
 def divergence(first: Whole, second: Whole) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special  # its stats takes most of a second to import
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -36,7 +36,7 @@ def bootstrap_interval(values: Array, resamples: int, seed: int, level: float = 
 
 def share_interval(share: float, n: int, level: float = 0.95) -> Interval:
     """Wilson's interval of a share among n; unlike a bootstrap it has a width at 0 and at 1."""
-    z = float(stats.norm.ppf((1 + level) / 2))
+    z = float(special.ndtri((1 + level) / 2))
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * float(np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)))
     # At 0 and 1 an end is the share itself; rounding must not push it past.
@@ -47,8 +47,8 @@ def seeds_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     """Student's interval of the mean over runs; needs at least three."""
     if len(values) < FEWEST_SEEDS:
         raise ValueError(f"an interval over seeds needs at least {FEWEST_SEEDS} runs, not {len(values)}")
-    mean, error = float(np.mean(values)), float(stats.sem(values))
-    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1)) * error
+    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5
+    half = float(special.stdtrit(len(values) - 1, (1 + level) / 2)) * error
     return mean - half, mean + half
 
 
@@ -92,8 +92,8 @@ def paired_difference(first: Array, second: Array, resamples: int, seed: int, le
         below = of_runs**2 / (runs - 1) + of_z**2 / (n - 1)
         freedom = (of_runs + of_z) ** 2 / below if below > 0 else float(n - 1)
         over = "seeds and z"
-    half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
-    p = 1.0 if mean == 0 else 0.0 if error == 0 else float(2 * stats.t.sf(abs(mean) / error, freedom))
+    half = float(special.stdtrit(freedom, (1 + level) / 2)) * error
+    p = 1.0 if mean == 0 else 0.0 if error == 0 else float(2 * special.stdtr(freedom, -abs(mean) / error))
     return Paired(mean, mean - half, mean + half, p, runs, n, over)
 
 

@@ -235,7 +235,7 @@ def _flat(values: Mapping[str, Any], front: str = "") -> Iterable[tuple[str, str
 def _image(picture: Image.Image, words: str) -> str:
     """A picture as a PNG inside the page, which enlarges its pixels again."""
     out, picture = io.BytesIO(), reduced(picture)
-    picture.save(out, format="PNG", optimize=True)
+    picture.save(out, format="PNG")
     data = base64.b64encode(out.getvalue()).decode()
     size = f'width="{picture.width}" height="{picture.height}"'
     return f'<img src="data:image/png;base64,{data}" alt="{escape(words)}" {size} loading="lazy">'
