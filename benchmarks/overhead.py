@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--compute", action="store_true", help="compute, rather than sleep")
     kind.add_argument("--sweep", action="store_true", help="a real sweep")
-    parser.add_argument("--steps", type=int, default=24, help="of a cell, with --sweep (default: 24)")
+    parser.add_argument("--steps", type=int, default=20, help="of a cell, with --sweep (default: 20)")
     given = parser.parse_args(argv)
     before = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), before)))

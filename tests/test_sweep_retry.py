@@ -28,17 +28,20 @@ class Retried:
     command: subprocess.CompletedProcess[str]
 
 
-@pytest.fixture(scope="module")
-def retried(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny) -> Retried:
+TITLES = {"processes": "spawn_main", "ray": "ray::_Worker"}  # of a worker
+
+
+@pytest.fixture(scope="module", params=TITLES)
+def retried(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny, request: pytest.FixtureRequest) -> Retried:
     """One of two workers is killed while each trains a cell."""
     sweeps = Sweeps(tmp_path_factory.mktemp("retried"), tiny)
     calm, hurt = (sweeps.write(name, GRID, {"steps": 40}) for name in ("calm", "hurt"))
     first = sweeps.run(calm, "share.backend=here")
     assert first.returncode == 0, first.stderr
     runs = sweeps.folder / "runs" / "hurt"
-    with sweeps.started(hurt, "share.retries=1", "share.backend=processes") as process:
+    with sweeps.started(hurt, "share.retries=1", f"share.backend={request.param}") as process:
         until(lambda: all(any(map(steps_of, runs.glob(f"cdc-*-{seed}-*"))) for seed in (0, 1)), process)
-        workers = [pid for pid, title in descendants(process.pid).items() if "spawn_main" in title]
+        workers = [pid for pid, title in descendants(process.pid).items() if TITLES[request.param] in title]
         os.kill(workers[0], signal.SIGKILL)
         said, errors = process.communicate()
     return Retried(sweeps, subprocess.CompletedProcess(process.args, process.returncode, said, errors))
