@@ -36,7 +36,15 @@ def settle_variables(address: str | None) -> None:
 
 
 def check_reachable(address: str) -> None:
-    """Raise MachineError at once if nothing listens at host:port; other forms of address are Ray's affair."""
+    """Raise MachineError at once if nothing listens at host:port; other forms of address are Ray's affair.
+
+    Ray Client's is refused: its driver sees neither the machines nor the paths that the workers see.
+    """
+    if address.startswith("ray://"):
+        raise MachineError(
+            f"{address} is an address of Ray Client, which cannot run this; submit the command with `ray job submit "
+            "--address http://HEAD:8265`, or give HOST:PORT of the head on a machine of the cluster"
+        )
     host, port = _host(address), address.rpartition(":")[2]
     if not host or not port.isdigit():
         return
@@ -50,4 +58,4 @@ def check_reachable(address: str) -> None:
 
 
 def _host(address: str) -> str:
-    return address.removeprefix("ray://").rpartition(":")[0]
+    return address.rpartition(":")[0]

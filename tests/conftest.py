@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from cluster import download
 from tests.stores import BUCKET, SHORT, Store, running_store
@@ -13,6 +14,8 @@ from tests.tiny import Tiny, make_tiny
 # Started in the background of a shell, this process ignores Ctrl-C, and so would every command that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+settings.register_profile("untimed", deadline=None)  # a busy machine must not fail a test
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -224,7 +224,7 @@ TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=TEXTS, override=TEXTS)
 @example(text='target: "\\UFFFFFFFF"', override="")
 @example(text="%YAML 9" + "9" * 5000 + ".0\n---\na: b", override="")

@@ -66,6 +66,11 @@ def test_an_address_where_nothing_listens_is_told_at_once() -> None:
     check_reachable("auto")
 
 
+def test_ray_client_is_refused_with_what_to_do_instead() -> None:
+    with pytest.raises(MachineError, match=r"ray://head:10001 is an address of Ray Client.*ray job submit"):
+        check_reachable("ray://head:10001")
+
+
 def doors_of(pids: set[int]) -> set[Door]:
     """What these processes listen on, whoever they are: the driver of a Ray is this one, whose title is not Ray's."""
     owners, found = _owners(PROC), set()

@@ -174,7 +174,7 @@ WHOLE = {
 }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(WHOLE)), st.floats(0, 1, exclude_max=True))
 def test_a_truncated_picture_is_refused_or_has_all_its_pixels(kind, share):
     data = WHOLE[kind]
@@ -183,7 +183,7 @@ def test_a_truncated_picture_is_refused_or_has_all_its_pixels(kind, share):
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(WHOLE)), st.integers(0, 10**6), st.binary(min_size=1, max_size=8))
 def test_a_damaged_picture_is_read_or_refused_but_nothing_else(kind, place, noise):
     data = bytearray(WHOLE[kind])
@@ -207,7 +207,7 @@ def test_resize_stretches():
     assert notes == ["resized from 48x32"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(8, 90), st.integers(8, 90), st.sampled_from(["crop", "resize"]))
 def test_every_shape_fits_by_crop_and_by_resize(width, height, fit):
     assert open_picture(content(picture(1, width, height), "BMP"), "x", 32, fit)[0].shape == (3, 32, 32)

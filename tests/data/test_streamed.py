@@ -88,7 +88,7 @@ def test_many_processes_slice_the_same_stream(shards, whole, world):
         streamed.close()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.lists(st.integers(0, 4 * COUNT - 1), max_size=6), max_size=8))
 def test_any_pattern_of_asking_gives_the_same_pictures(shards, whole, asked):
     streamed = opened(shards)
