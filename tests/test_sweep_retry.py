@@ -31,7 +31,7 @@ class Retried:
 TITLES = {"processes": "spawn_main", "ray": "ray::_Worker"}  # of a worker
 
 
-@pytest.fixture(scope="module", params=TITLES)
+@pytest.fixture(scope="module", params=["processes", pytest.param("ray", marks=pytest.mark.faults)])
 def retried(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny, request: pytest.FixtureRequest) -> Retried:
     """One of two workers is killed while each trains a cell."""
     sweeps = Sweeps(tmp_path_factory.mktemp("retried"), tiny)
