@@ -264,7 +264,7 @@ class MlflowTracker:
         self._post.put(None)
 
     def ready(self, seconds: float) -> bool:
-        """Wait until the run exists on the server: a sweep does this before its cells look for it."""
+        """Wait until the run exists on the server; whether it does. No job waits for it."""
         return self._opened.wait(seconds)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:

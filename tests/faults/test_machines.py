@@ -87,12 +87,17 @@ def test_the_trials_of_a_machine_that_goes_start_again_elsewhere(
     assert without_cost(joining.table("grid")) == calm
 
 
+def kill_whole(head: subprocess.Popen[bytes]) -> None:
+    """kill -9 of a head with all of its processes."""
+    for pid in [head.pid, *descendants(head.pid)]:
+        os.kill(pid, signal.SIGKILL)
+
+
 def killed_with_its_head(sweeps: Sweeps, head: Head, config: Path, ready: Callable[[], bool]) -> str:
-    """What a sweep on that cluster says last, whose head is killed, with all of its processes, once it is ready."""
+    """What a sweep on that cluster says last, whose head is killed once it is ready."""
     with a_head(head) as ray, sweeps.started(config) as process:
         until(ready, process)
-        for pid in [ray.pid, *descendants(ray.pid)]:
-            os.kill(pid, signal.SIGKILL)
+        kill_whole(ray)
         _, said = process.communicate(timeout=DEADLINE)
     assert process.returncode == 5, said
     assert "Traceback" not in said
@@ -106,10 +111,15 @@ def head(tmp_path: Path) -> Head:
     return Head.described(home)
 
 
+@pytest.fixture
+def sweeps(tmp_path: Path, tiny: Tiny, head: Head) -> Sweeps:
+    """Sweeps that join this head."""
+    return Sweeps(tmp_path, tiny, head.variables | {"RAY_ADDRESS": f"127.0.0.1:{head.port}"})
+
+
 def test_a_head_that_is_killed_and_started_again_loses_nothing(
-    tiny: Tiny, calm: Any, tmp_path: Path, head: Head, rng: random.Random
+    calm: Any, head: Head, sweeps: Sweeps, rng: random.Random
 ) -> None:
-    sweeps = Sweeps(tmp_path, tiny, head.variables | {"RAY_ADDRESS": f"127.0.0.1:{head.port}"})
     config = sweeps.write("grid", GRID, LONG)
     late = rng.randrange(2, 12)
     said = killed_with_its_head(
@@ -122,16 +132,13 @@ def test_a_head_that_is_killed_and_started_again_loses_nothing(
     assert without_cost(sweeps.table("grid")) == calm
 
 
-def test_a_search_whose_head_is_killed_goes_on_with_the_trials_it_has(
-    tiny: Tiny, tmp_path: Path, head: Head
-) -> None:
-    sweeps = Sweeps(tmp_path, tiny, head.variables | {"RAY_ADDRESS": f"127.0.0.1:{head.port}"})
+def test_a_search_whose_head_is_killed_goes_on_with_the_trials_it_has(head: Head, sweeps: Sweeps) -> None:
     space = {"cdc": {"weights.distance": {"log": [10, 1000]}}}
     searched = {"space": space, "trials": 5, "rungs": 1, "steps": 4}
     config = sweeps.write("grid", {"method": ["cdc"], "seed": [0]}, {}, search=searched)
 
     def ended() -> dict[str, Any]:
-        ledgers = (tmp_path / "runs" / "grid" / "search").glob("*/trials.json")
+        ledgers = (sweeps.folder / "runs" / "grid" / "search").glob("*/trials.json")
         trials = [trial for path in ledgers for trial in json.loads(path.read_text())]
         return {trial["id"]: trial for trial in trials if trial["status"] != "started"}
 
@@ -154,10 +161,7 @@ with joined() as ray:
 """
 
 
-def test_a_call_to_ray_that_never_returns_ends_with_the_sentence_too(
-    tmp_path: Path, tiny: Tiny, head: Head
-) -> None:
-    sweeps = Sweeps(tmp_path, tiny, head.variables | {"RAY_ADDRESS": f"127.0.0.1:{head.port}"})
+def test_a_call_to_ray_that_never_returns_ends_with_the_sentence_too(head: Head, sweeps: Sweeps) -> None:
     command = [sys.executable, "-c", STUCK]
     pipe = subprocess.PIPE
     with (
@@ -166,8 +170,7 @@ def test_a_call_to_ray_that_never_returns_ends_with_the_sentence_too(
     ):
         assert stuck.stdout is not None
         assert stuck.stdout.readline() == "joined\n"
-        for pid in [ray.pid, *descendants(ray.pid)]:
-            os.kill(pid, signal.SIGKILL)
+        kill_whole(ray)
         _, said = stuck.communicate(timeout=DEADLINE)
     assert stuck.returncode == 5
     assert said.splitlines()[-1].startswith("error: the head of the Ray cluster at ")
